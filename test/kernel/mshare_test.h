@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What all selftests of mshare share: regions and windows in one call, an
+ * oracle that says what an address allows, the debugfs knobs that take a
+ * protection out, and figures from /proc.
+ *
+ * Calls that can fail return 0 or a positive value, or -errno.
+ */
+#ifndef MSHARE_TEST_H
+#define MSHARE_TEST_H
+
+#include "kselftest_harness.h"
+
+#include <fcntl.h>
+#include <linux/msharefs.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+/* Emulation is slow, a debug kernel slower; loops have their own deadline. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	180
+
+#define PAGE	4096UL
+#define MIB	(1UL << 20)
+#define PMD	(2 * MIB)
+#define CHUNK	(1UL << 30)		/* unit of the constant-time flip */
+#define SLOT	(1UL << 39)		/* unit of size and alignment */
+
+#define RW	(PROT_READ | PROT_WRITE)
+#define RX	(PROT_READ | PROT_EXEC)
+#define RWX	(PROT_READ | PROT_WRITE | PROT_EXEC)
+
+#define KNOBS	"/sys/kernel/debug/mshare/"
+
+static inline const char *mshare_dir(void)
+{
+	return getenv("MSHARE_DIR") ?: "/sys/fs/mshare";
+}
+
+/* How long one stress loop runs; a debug kernel is given fewer seconds. */
+static inline double stress_seconds(void)
+{
+	const char *s = getenv("MSHARE_TEST_SECONDS");
+
+	return s ? atof(s) : 3;
+}
+
+static inline double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static inline void sleep_us(long us)
+{
+	struct timespec t = { us / 1000000, us % 1000000 * 1000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* Regions, by ioctl */
+
+static inline int result(long ret)
+{
+	return ret < 0 ? -errno : ret;
+}
+
+static inline int region_open(void)
+{
+	return result(open(mshare_dir(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+}
+
+static inline int region(unsigned int slots)
+{
+	int fd = region_open();
+
+	if (fd >= 0 && ftruncate(fd, slots * SLOT)) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static inline int create_flags(int region, __u64 at, __u64 size, int prot,
+			       unsigned int flags, int fd, __u64 offset)
+{
+	struct mshare_create create = {
+		.region_offset = at,
+		.size = size,
+		.offset = offset,
+		.prot = prot,
+		.flags = flags,
+		.fd = fd,
+		.__pad = 0xdeadbeef,	/* programs of v3 do not clear it */
+	};
+
+	return result(ioctl(region, MSHAREFS_CREATE_MAPPING, &create));
+}
+
+static inline int create_anon(int region, __u64 at, __u64 size, int prot)
+{
+	return create_flags(region, at, size, prot,
+			    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static inline int create_file(int region, __u64 at, __u64 size, int prot,
+			      int fd, __u64 offset)
+{
+	return create_flags(region, at, size, prot, MAP_SHARED, fd, offset);
+}
+
+static inline int protect(int region, __u64 at, __u64 size, int prot)
+{
+	struct mshare_protect p = {
+		.region_offset = at, .size = size, .prot = prot,
+	};
+
+	return result(ioctl(region, MSHAREFS_PROTECT, &p));
+}
+
+static inline int unmap(int region, __u64 at, __u64 size)
+{
+	struct mshare_unmap u = { .region_offset = at, .size = size };
+
+	return result(ioctl(region, MSHAREFS_UNMAP, &u));
+}
+
+static inline struct mshare_stat region_stat(int region)
+{
+	struct mshare_stat stat = { .size = sizeof(stat) };
+
+	if (ioctl(region, MSHAREFS_STAT, &stat))
+		memset(&stat, 0xff, sizeof(stat));
+	return stat;
+}
+
+/* Maps slots from the start of a region; MAP_FAILED as mmap(). */
+static inline char *window(int region, unsigned int slots, int prot)
+{
+	return mmap(NULL, slots * SLOT, prot, MAP_SHARED, region, 0);
+}
+
+static inline int memfd(size_t size)
+{
+	int fd = memfd_create("mshare_test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && ftruncate(fd, size)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/*
+ * The oracle. touch() does one access and returns 0 or how it was denied:
+ * SEGV_MAPERR, SEGV_ACCERR, DENIED_BUS, or DENIED_ELSEWHERE if si_addr is not
+ * the address touched. Every byte touched is a RET instruction, so that a
+ * store, a load and a call can follow each other in any order.
+ */
+#define RET			((char)0xc3)
+#define DENIED_BUS		64
+#define DENIED_ELSEWHERE	65
+
+static __thread sigjmp_buf touch_env;
+static __thread void *volatile touch_addr;
+
+static inline void touch_denied(int sig, siginfo_t *info, void *context)
+{
+	if (!touch_addr) {		/* not an access of touch(): die of it */
+		signal(sig, SIG_DFL);
+		return;
+	}
+	siglongjmp(touch_env, info->si_addr != touch_addr ? DENIED_ELSEWHERE :
+		   sig == SIGBUS ? DENIED_BUS : info->si_code);
+}
+
+static inline int touch(void *addr, int access)
+{
+	struct sigaction action = {
+		.sa_sigaction = touch_denied, .sa_flags = SA_SIGINFO,
+	};
+	int denied;
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+	denied = sigsetjmp(touch_env, 1);
+	if (!denied) {
+		touch_addr = addr;
+		if (access == PROT_READ)
+			(void)*(volatile char *)addr;
+		else if (access == PROT_WRITE)
+			*(volatile char *)addr = RET;
+		else
+			((void (*)(void))addr)();
+	}
+	touch_addr = NULL;
+	return denied;
+}
+
+/* The rights that an address has: PROT_* bits, or -1 if it is not mapped. */
+static inline int rights(void *addr)
+{
+	int have = 0;
+
+	for (int access = PROT_READ; access <= PROT_EXEC; access <<= 1) {
+		int denied = touch(addr, access);
+
+		if (denied && denied != SEGV_ACCERR)
+			return -denied;
+		if (!denied)
+			have |= access;
+	}
+	return have;
+}
+
+/* Processes */
+
+static inline int child_status(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return status;
+}
+
+/* A child that goes when its parent goes, pinned to a CPU unless cpu < 0. */
+static inline pid_t fork_on(int cpu)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (cpu >= 0) {
+			cpu_set_t set;
+
+			CPU_ZERO(&set);
+			CPU_SET(cpu, &set);
+			sched_setaffinity(0, sizeof(set), &set);
+		}
+	}
+	return pid;
+}
+
+static inline int nr_cpus(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static inline void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static inline void *shared_page(size_t size)
+{
+	return mmap(NULL, size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Files that hold a figure or take a word */
+
+static inline int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* The number behind a key at the start of a line, -1 if there is none. */
+static inline long figure(const char *path, const char *key)
+{
+	char line[512];
+	long value = -1;
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key)) &&
+		    sscanf(line + strlen(key), "%*[: \t]%ld", &value) == 1)
+			break;
+	fclose(file);
+	return value;
+}
+
+static inline long meminfo_kb(const char *key)
+{
+	return figure("/proc/meminfo", key);
+}
+
+static inline long vmstat(const char *key)
+{
+	return figure("/proc/vmstat", key);
+}
+
+/*
+ * Knobs take out one protection each, so that the test of it can be seen to
+ * fail. The runner restores them all, whatever became of the test.
+ */
+static inline int knob(const char *name, bool on)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), KNOBS "%s", name);
+	return write_file(path, on ? "1" : "0");
+}
+
+/*
+ * With page-table isolation and no PCID every system call flushes the TLB:
+ * what a control takes out is not missed.
+ */
+static inline bool every_switch_flushes(void)
+{
+	char line[64] = "";
+	FILE *file = fopen("/sys/devices/system/cpu/vulnerabilities/meltdown",
+			   "re");
+
+	if (file) {
+		if (!fgets(line, sizeof(line), file))
+			line[0] = 0;
+		fclose(file);
+	}
+	return strstr(line, "PTI");
+}
+
+#endif /* MSHARE_TEST_H */
