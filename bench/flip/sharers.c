@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: PostgreSQL
+/*
+ * The processes that map the range: idle in a futex wait, or running, reading
+ * their mapping page by page in random order. Each obeys a command word of its
+ * own; a probe is a store whose outcome (done or SIGSEGV) it reports.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "flip.h"
+
+enum command { NONE, LOOK_AGAIN, PROBE };
+enum outcome { PENDING, STORED, FAULTED };
+
+struct seat {
+	_Atomic uint32_t command;
+	_Atomic uint32_t outcome;
+	_Atomic uint32_t error;		/* errno of a failed attach */
+	pid_t pid;
+} __attribute__((aligned(64)));
+
+static struct {
+	_Atomic uint32_t ready, running;
+	struct seat seats[MAX_PROCESSES];
+} *crew;
+static int crew_size;
+
+static volatile sig_atomic_t probing;
+static sigjmp_buf after_fault;
+
+static void on_segv(int signo)
+{
+	if (probing)
+		siglongjmp(after_fault, 1);
+	signal(signo, SIG_DFL);
+}
+
+static enum outcome store(volatile char *p)
+{
+	enum outcome outcome = FAULTED;
+
+	if (sigsetjmp(after_fault, 1) == 0) {
+		probing = 1;
+		*p = *p;
+		outcome = STORED;
+	}
+	probing = 0;
+	return outcome;
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* A page that is present in the page tables, at random. */
+static char *pick(char *base, const struct range *r, uint64_t *random)
+{
+	uint64_t n = next_random(random);
+
+	return base + n % (r->bytes / r->piece) * r->piece +
+	       (n >> 32) % (r->dense / PAGE) * PAGE;
+}
+
+/* Read once in each unit that one fault maps, in bytes from..to of each piece. */
+void touch(const char *base, const struct range *r, uint64_t from, uint64_t to)
+{
+	uint64_t step = fault_around(0);
+
+	for (uint64_t piece = 0; piece < r->bytes; piece += r->piece)
+		for (uint64_t at = from; at < to; at += step)
+			(void)*(volatile const char *)(base + piece + at);
+}
+
+static void __attribute__((noreturn))
+sharer(const struct arm *arm, const struct range *r, struct seat *seat)
+{
+	uint64_t random = getpid() * 0x9E3779B97F4A7C15ULL;
+	struct sigaction segv = { .sa_handler = on_segv };
+	char *base;
+
+	sigaction(SIGSEGV, &segv, NULL);
+	base = arm->attach(r);
+	if (base)
+		touch(base, r, 0, r->dense);
+	else
+		seat->error = errno ? errno : EINVAL;
+	crew->ready++;
+	futex_wake(&crew->ready, 1);
+	if (!base)
+		_exit(1);
+
+	for (;;) {
+		if (seat->command == PROBE) {
+			seat->outcome = store(pick(base, r, &random));
+			seat->command = NONE;
+			futex_wake(&seat->outcome, 1);
+		} else if (crew->running) {
+			seat->command = NONE;
+			for (int i = 0; i < 256; i++)
+				(void)*(volatile char *)pick(base, r, &random);
+		} else {
+			seat->command = NONE;
+			if (!crew->running)
+				futex_wait(&seat->command, NONE);
+		}
+	}
+}
+
+static void command(struct seat *seat, enum command what)
+{
+	seat->command = what;
+	futex_wake(&seat->command, 1);
+}
+
+bool sharers_start(const struct arm *arm, const struct range *r, int count)
+{
+	pid_t parent = getpid();
+	uint32_t ready;
+
+	if (!crew)
+		crew = shared_memory(sizeof(*crew));
+	memset(crew, 0, sizeof(*crew));
+	for (crew_size = 0; crew_size < count; crew_size++) {
+		struct seat *seat = &crew->seats[crew_size];
+		pid_t pid = fork();	/* crew is shared: only the parent stores it */
+
+		if (pid < 0) {
+			fail("fork of sharer %d: %s", crew_size, strerror(errno));
+			sharers_stop();
+			return false;
+		}
+		if (pid == 0) {
+			struct sched_param normal = { 0 };
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (getppid() != parent)
+				_exit(1);
+			sched_setscheduler(0, SCHED_OTHER, &normal);
+			sharer(arm, r, seat);
+		}
+		/* One group, so that one kill() reaches them all. */
+		seat->pid = pid;
+		setpgid(seat->pid, sharers_group());
+	}
+	while ((ready = crew->ready) < (uint32_t)count)
+		futex_wait(&crew->ready, ready);
+	for (int i = 0; i < count; i++) {
+		if (crew->seats[i].error) {
+			fail("sharer %d cannot map the range: %s", i,
+			     strerror(crew->seats[i].error));
+			sharers_stop();
+			return false;
+		}
+	}
+	return true;
+}
+
+void sharers_set_running(bool running)
+{
+	crew->running = running;
+	for (int i = 0; i < crew_size; i++)
+		command(&crew->seats[i], LOOK_AGAIN);
+	usleep(20000);
+}
+
+bool sharers_probe_store(int number, bool *faulted)
+{
+	struct seat *seat = &crew->seats[number];
+	int status;
+
+	seat->outcome = PENDING;
+	command(seat, PROBE);
+	while (seat->outcome == PENDING) {
+		if (waitpid(seat->pid, &status, WNOHANG) == seat->pid)
+			return fail("sharer %d died with wait status 0x%x", number, status);
+		futex_wait(&seat->outcome, PENDING);
+	}
+	*faulted = seat->outcome == FAULTED;
+	return true;
+}
+
+void sharers_stop(void)
+{
+	if (crew_size)
+		kill(-sharers_group(), SIGKILL);
+	for (int i = 0; i < crew_size; i++)
+		waitpid(crew->seats[i].pid, NULL, 0);
+	crew_size = 0;
+}
+
+int sharers_count(void)
+{
+	return crew_size;
+}
+
+pid_t sharers_group(void)
+{
+	return crew->seats[0].pid;
+}
+
+uint64_t sharers_pages_mapped(void)
+{
+	uint64_t pages = 0;
+
+	for (int i = 0; i < crew_size; i++)
+		pages += resident_pages(crew->seats[i].pid);
+	return pages;
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: PostgreSQL
+/* What flip asks of the kernel besides the flip itself. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "flip.h"
+
+#define FAULT_AROUND	"/sys/kernel/debug/fault_around_bytes"
+#define FLUSH_ALL	"/sys/kernel/debug/mshare/flush_all"
+
+double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+void futex_wait(_Atomic uint32_t *word, uint32_t value)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
+}
+
+void futex_wake(_Atomic uint32_t *word, int count)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+}
+
+void *shared_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (p == MAP_FAILED) {
+		perror("flip: shared memory");
+		exit(1);
+	}
+	return p;
+}
+
+/* The number after `key` at the start of a line of a file; 0 if none. */
+static uint64_t number_in(const char *path, const char *key)
+{
+	char line[256];
+	unsigned long long value = 0;
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, key, strlen(key)) == 0) {
+			value = strtoull(line + strlen(key), NULL, 10);
+			break;
+		}
+	}
+	fclose(f);
+	return value;
+}
+
+uint64_t memory_available(void)
+{
+	return number_in("/proc/meminfo", "MemAvailable:") * KiB;
+}
+
+/* Shared-memory pages that are present in a process's page tables. */
+uint64_t resident_pages(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	return number_in(path, "RssShmem:") * KiB / PAGE;
+}
+
+/* Sum over all CPUs of one row of /proc/interrupts, "TLB" or "CAL". */
+uint64_t interrupts(const char *row)
+{
+	char line[16 * KiB];
+	uint64_t sum = 0;
+	FILE *f = fopen("/proc/interrupts", "r");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		char *p = line + strspn(line, " "), *end;
+
+		if (strncmp(p, row, strlen(row)) != 0 || p[strlen(row)] != ':')
+			continue;
+		for (p += strlen(row) + 1;; p = end) {
+			uint64_t n = strtoull(p, &end, 10);
+
+			if (end == p)
+				break;
+			sum += n;
+		}
+	}
+	fclose(f);
+	return sum;
+}
+
+/*
+ * How many bytes of page cache one read fault maps. Sets it if bytes is not 0
+ * (debugfs, root); returns what is in force, one page if that is unknown.
+ */
+uint64_t fault_around(uint64_t bytes)
+{
+	uint64_t value;
+	FILE *f;
+
+	if (bytes && (f = fopen(FAULT_AROUND, "w"))) {
+		fprintf(f, "%llu\n", (unsigned long long)bytes);
+		fclose(f);
+	}
+	value = number_in(FAULT_AROUND, "");
+	return value ? value : PAGE;
+}
+
+/*
+ * Times of `count` bare flushes of the TLBs of all CPUs, in us; returns how
+ * many there are: 0 where the kernel has no such knob.
+ */
+int flush_all_cpus(double *us, int count)
+{
+	FILE *f = fopen(FLUSH_ALL, "w");
+	unsigned long long ns;
+	int n = 0;
+
+	if (!f)
+		return 0;
+	fprintf(f, "%d\n", count);
+	if (fclose(f) != 0)
+		return 0;
+	f = fopen(FLUSH_ALL, "r");
+	if (!f)
+		return 0;
+	while (n < count && fscanf(f, "%llu", &ns) == 1)
+		us[n++] = ns / 1e3;
+	fclose(f);
+	return n;
+}
