@@ -36,6 +36,7 @@ static struct {
 	int nr_processes, nr_bytes;
 	int samples, repetition;
 	double box;
+	FILE *log;
 } options = { .samples = 200, .repetition = 1, .box = 10 };
 
 double populate_seconds = 60;
@@ -100,10 +101,21 @@ static double median(double *us, int n)
 	return n % 2 ? us[n / 2] : (us[n / 2 - 1] + us[n / 2]) / 2;
 }
 
+/* Each sample, in the order of measurement. */
+static void log_times(const char *what, const double *us, int n)
+{
+	for (int i = 0; options.log && i < n; i++)
+		fprintf(options.log, "%s,%s-%llu-%llu,%s,%.3f\n", point.arm->name,
+			point.running ? "flip" : "flip_idle",
+			(unsigned long long)point.processes,
+			(unsigned long long)point.bytes, what, us[i]);
+}
+
 static void rows_of_times(const char *what, double *us, int n)
 {
 	char metric[32];
 
+	log_times(what, us, n);
 	snprintf(metric, sizeof(metric), "%s_p50", what);
 	row(metric, median(us, n), "us", "");
 	snprintf(metric, sizeof(metric), n >= P99_SAMPLES ? "%s_p99" : "%s_max", what);
@@ -199,7 +211,7 @@ static bool measure(const struct range *r, double attach_seconds)
 
 	n = flush_all_cpus(down, options.samples);
 	if (n)
-		row("floor_p50", median(down, n), "us", "bare flush of all CPUs, same state");
+		rows_of_times("floor", down, n);
 	return true;
 }
 
@@ -349,6 +361,7 @@ static void usage(void)
 	     "  --samples N        flips per point (default 200)\n"
 	     "  --box SECONDS      time for the flips of a point (default 10)\n"
 	     "  --populate SECONDS time to fill the page tables of a region (default 60)\n"
+	     "  --log FILE         write every sample: arm,workload,flip or up,microseconds\n"
 	     "  --repetition N     number of this repetition, for the rows (default 1)\n"
 	     "Rows of results.csv go to standard output. Exit status 1: a point failed.");
 }
@@ -362,6 +375,7 @@ static void parse_options(int argc, char **argv)
 		{ "samples", required_argument, NULL, 's' },
 		{ "box", required_argument, NULL, 'x' },
 		{ "populate", required_argument, NULL, 'f' },
+		{ "log", required_argument, NULL, 'l' },
 		{ "repetition", required_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
@@ -380,6 +394,13 @@ static void parse_options(int argc, char **argv)
 		case 's': options.samples = atoi(optarg); break;
 		case 'x': options.box = atof(optarg); break;
 		case 'f': populate_seconds = atof(optarg); break;
+		case 'l':
+			options.log = fopen(optarg, "w");
+			if (!options.log) {
+				perror(optarg);
+				exit(1);
+			}
+			break;
 		case 'r': options.repetition = atoi(optarg); break;
 		case 'h': usage(); exit(0);
 		default: usage(); exit(2);

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: PostgreSQL
+# The runs: each leaves a folder raw/NNNN with what it is (run), the counters
+# around it (counters) and the output of what ran. Sourced by main, which sets
+# arm and repetition.
+
+run_begin() {
+	number=$((number + 1))
+	run=$(printf '%s/raw/%04d' "$output" "$number")
+	mkdir "$run"
+	cat > "$run/run" <<END
+arm=$arm
+workload=$1
+clients=$2
+flips_per_s=$3
+rep=$repetition
+seconds=$plan_seconds
+started=$(date +%s)
+END
+}
+
+run_failed() {
+	echo "$*" >> "$run/failed"
+}
+
+run_end() {
+	if [ -e "$run/failed" ]; then
+		failures=$((failures + 1))
+		say "FAILED: $(cat "$run/failed")"
+	fi
+}
+
+count() {
+	echo "$1=$2" >> "$run/counters"
+}
+
+blocks_read() {
+	sql -c "select sum(blks_read) from pg_stat_database"
+}
+
+counters_before() {
+	count blks_read_before "$(blocks_read)"
+	sleep 0.5	# that session's backend is gone
+	count minor_faults_before "$(server_faults "$postmaster")"
+	count page_tables_kb_before "$(page_tables_kb)"
+}
+
+counters_after() {
+	count minor_faults_after "$(server_faults "$postmaster")"
+	count blks_read_after "$(blocks_read)"
+}
+
+# Has an updating run left the four tables in agreement?
+check_sums() {
+	sql -f "$here/sums.sql" > "$run/sums" || run_failed "the sums could not be read"
+	read -r _accounts _tellers _branches _history < "$run/sums" || true
+	if [ "$_accounts $_tellers $_branches" != "$_history $_history $_history" ]; then
+		run_failed "sums disagree: accounts $_accounts, tellers $_tellers, branches $_branches, history $_history"
+	fi
+}
+
+# An open loop of flips by a client of its own, for as long as a run.
+flips_start() {
+	"$pg_bin/pgbench" -n -c 1 -T "$plan_seconds" -R "$1" -f "$here/flip.sql" > "$run/flips.log" 2>&1 &
+	flipper=$!
+}
+
+run_pgbench() {
+	run_begin "$1" "$2" "$3"
+	counters_before
+	_threads=$(($2 < 2 ? 1 : 2))
+	flipper=
+	[ "$3" -eq 0 ] || flips_start "$3"
+	"$pg_bin/pgbench" -n -b "$1" -c "$2" -j $_threads -T "$plan_seconds" > "$run/pgbench.log" 2>&1 &
+	_pgbench=$!
+	sleep $((plan_seconds - 1))
+	count page_tables_kb_connected "$(page_tables_kb)"
+	wait $_pgbench || run_failed "pgbench: exit status $?: $(grep -m 1 error "$run/pgbench.log")"
+	if [ -n "$flipper" ]; then
+		wait $flipper || run_failed "flips: exit status $?: $(grep -m 1 -i error "$run/flips.log")"
+	fi
+	counters_after
+	if [ "$1" = tpcb-like ]; then
+		check_sums
+	fi
+	say "$(printf '%-8s %-11s %3d clients, %2d flips/s: %s' "$arm" "$1" "$2" "$3" \
+		"$(sed -n 's/ (without.*//; /^tps/p' "$run/pgbench.log")")"
+	run_end
+}
+
+# How many backends have read everything and wait for the lock that
+# run_backends holds.
+backends_waiting() {
+	sql -c "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+}
+
+# Backends that are connected all at once and have each read every buffer of the
+# data (backends) or none (backends-unread, what they cost without the pool).
+run_backends() {
+	run_begin "$1" "$2" 0
+	shift
+	rm -f "$place/holder"
+	mkfifo "$place/holder"
+	sql < "$place/holder" > /dev/null &
+	_holder=$!
+	exec 3> "$place/holder"
+	echo 'select pg_advisory_lock(1);' >&3
+	until [ "$(sql -c "select count(*) from pg_locks where locktype = 'advisory' and granted")" -eq 1 ]; do
+		sleep 1
+	done
+	counters_before
+	"$pg_bin/pgbench" -n -c "$1" -j 2 -t 1 -f "$here/$workload.sql" > "$run/pgbench.log" 2>&1 &
+	_pgbench=$!
+	while kill -0 $_pgbench 2> /dev/null && [ "$(backends_waiting)" -lt "$1" ]; do
+		sleep 1
+	done
+	if kill -0 $_pgbench 2> /dev/null; then
+		count page_tables_kb_connected "$(page_tables_kb)"
+		counters_after
+		if [ "$(flip_rates "$arm")" != 0 ]; then
+			yes "$(cat "$here/flip_once.sql")" | head -n "$plan_backends_flips" |
+				sql > "$run/flip_times" || run_failed "flips with backends connected failed"
+		fi
+	fi
+	echo 'select pg_advisory_unlock(1);' >&3
+	exec 3>&-
+	wait $_pgbench || run_failed "pgbench: exit status $?: $(grep -m 1 error "$run/pgbench.log")"
+	wait $_holder
+	say "$(printf '%-8s %3d %s: page tables %d kB' "$arm" "$1" "$workload" \
+		$(($(sed -n 's/^page_tables_kb_connected=//p' "$run/counters") - \
+		   $(sed -n 's/^page_tables_kb_before=//p' "$run/counters"))))"
+	run_end
+}

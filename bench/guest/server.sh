@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: PostgreSQL
+# The server under test: its data, start, prewarming and end. Sourced by main.
+
+pg_bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
+place=$(mktemp -d "${TMPDIR:-/tmp}/pg_mshare-bench.XXXXXX")
+export PGHOST=$place PGUSER=postgres PGDATABASE=bench PGOPTIONS=
+postmaster=
+
+# The server refuses to run as root.
+as_server() {
+	if [ "$(id -u)" -eq 0 ]; then
+		su postgres -s /bin/sh -c "$*"
+	else
+		sh -c "$*"
+	fi
+}
+
+sql() {
+	"$pg_bin/psql" -X -A -t -q -F ' ' -P pager=off -v ON_ERROR_STOP=1 "$@"
+}
+
+server_unpack() {
+	say "unpacking the data into memory"
+	mkdir "$place/pristine"
+	tar -C "$place/pristine" -xf "$plan_data"
+	[ "$(id -u)" -ne 0 ] || chown -R postgres "$place"
+	chmod 755 "$place"
+}
+
+provider_of() {
+	case $1 in
+	memfd | mprotect) echo mprotect ;;
+	mshare) echo mshare ;;
+	esac
+}
+
+server_settings() {
+	cat <<END
+shared_buffers = $plan_pool
+max_connections = 300
+autovacuum = off
+huge_pages = off
+jit = off
+max_parallel_workers_per_gather = 0
+checkpoint_timeout = 1h
+max_wal_size = 4GB
+listen_addresses = ''
+unix_socket_directories = '$place'
+log_error_verbosity = terse
+END
+	if [ -n "$(provider_of "$1")" ]; then
+		echo "shared_preload_libraries = 'pg_mshare'"
+		echo "pg_mshare.provider = $(provider_of "$1")"
+	fi
+}
+
+# Starts a server for an arm on a fresh copy of the data, all of it in buffers.
+server_start() {
+	_arm=$1
+	_log=$2
+	rm -rf "$place/data"
+	cp -a "$place/pristine" "$place/data"
+	server_settings "$_arm" >> "$place/data/postgresql.conf"
+	: > "$_log"
+	chmod 666 "$_log"
+	as_server "'$pg_bin/pg_ctl' start -s -w -t 120 -D '$place/data' -l '$_log'" || return 1
+	postmaster=$(head -n 1 "$place/data/postmaster.pid")
+	if [ -n "$(provider_of "$_arm")" ]; then
+		sql -c 'create extension pg_mshare' || return 1
+		sql -c 'select provider from pg_mshare_status' > "$place/provider" || return 1
+		[ "$(cat "$place/provider")" = "$(provider_of "$_arm")" ] || return 1
+	fi
+	say "$_arm: server up, $(sql -f "$here/prewarm.sql") of data in buffers"
+}
+
+server_stop() {
+	as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m fast -D '$place/data'"
+	postmaster=
+}
+
+# At the end, whatever happened.
+server_kill() {
+	if [ -n "$postmaster" ]; then
+		as_server "'$pg_bin/pg_ctl' stop -s -m immediate -D '$place/data'" || true
+	fi
+	rm -rf "$place"
+}
