@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Making the kernel move pages: migration, swap, huge pages, and memory
+ * cgroups to swap out from.
+ */
+#ifndef MSHARE_MM_H
+#define MSHARE_MM_H
+
+#include "mshare_test.h"
+
+#include <sys/mount.h>
+#include <sys/swap.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+#define GROUPS	"/sys/fs/cgroup"
+
+/* An ordinary mapping that huge pages fit into */
+static inline char *map_aligned(int fd, size_t size)
+{
+	char *p = mmap(NULL, size + PMD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+		       MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return p;
+	p += -(unsigned long)p % PMD;
+	return mmap(p, size, RW, MAP_SHARED | MAP_FIXED, fd, 0);
+}
+
+/* The page frame behind an address of an ordinary mapping, 0 if none */
+static inline long pfn_of(void *addr)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	__u64 entry = 0;
+
+	(void)*(volatile char *)addr;
+	if (fd >= 0) {
+		if (pread(fd, &entry, 8, (unsigned long)addr / PAGE * 8) != 8)
+			entry = 0;
+		close(fd);
+	}
+	return entry & ((1UL << 55) - 1);
+}
+
+/*
+ * Moves one page elsewhere, in every mapping that it has. Its old frame is
+ * lost until the next boot, a price that a test machine can pay.
+ */
+static inline int migrate_page(void *addr)
+{
+	int err = 0;
+
+	for (int i = 0; i < 20; i++) {
+		(void)*(volatile char *)addr;
+		err = result(madvise(addr, PAGE, MADV_SOFT_OFFLINE));
+		if (err != -EBUSY && err != -EAGAIN && err != -EIO)
+			break;
+		sleep_us(10000);
+	}
+	return err;
+}
+
+/* Swaps to compressed memory. Returns why it cannot, or NULL. */
+static inline const char *swap_setup(void)
+{
+	if (meminfo_kb("SwapTotal") > 0)
+		return NULL;
+	if (access("/dev/zram0", W_OK))
+		return "no /dev/zram0 to swap to";
+	write_file("/sys/block/zram0/reset", "1");
+	if (write_file("/sys/block/zram0/disksize", "256M"))
+		return "cannot set the size of /dev/zram0";
+	if (system("mkswap /dev/zram0 >/dev/null 2>&1"))
+		return "mkswap failed on /dev/zram0";
+	if (swapon("/dev/zram0", 0))
+		return "cannot swap to /dev/zram0";
+	return NULL;
+}
+
+/* Memory cgroups, on the unified hierarchy; mounted where it is not */
+
+static inline const char *group_path(const char *name, const char *file)
+{
+	static __thread char path[128];
+
+	snprintf(path, sizeof(path), GROUPS "/%s/%s", name, file);
+	return path;
+}
+
+static inline int group_create(const char *name)
+{
+	if (access(GROUPS "/cgroup.procs", F_OK) &&
+	    mount("cgroup2", GROUPS, "cgroup2", 0, NULL))
+		return -errno;
+	write_file(GROUPS "/cgroup.subtree_control", "+memory");
+	if (mkdir(group_path(name, ""), 0755) && errno != EEXIST)
+		return -errno;
+	return access(group_path(name, "memory.current"), R_OK) ? -errno : 0;
+}
+
+static inline int group_enter(const char *name)
+{
+	int err = group_create(name);
+
+	return err ?: write_file(group_path(name, "cgroup.procs"), "0");
+}
+
+static inline void group_leave(const char *name)
+{
+	write_file(GROUPS "/cgroup.procs", "0");
+	rmdir(group_path(name, ""));
+}
+
+static inline long group_bytes(const char *name)
+{
+	FILE *file = fopen(group_path(name, "memory.current"), "re");
+	long bytes = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &bytes) != 1)
+			bytes = -1;
+		fclose(file);
+	}
+	return bytes;
+}
+
+static inline bool in_page_cache(int fd, off_t offset)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, offset);
+	unsigned char resident = 1;
+
+	if (p != MAP_FAILED) {
+		mincore(p, PAGE, &resident);
+		munmap(p, PAGE);
+	}
+	return resident & 1;
+}
+
+/* Has the kernel reclaim a group until a page of an object is out. */
+static inline int swap_out_of(const char *group, int fd, off_t offset)
+{
+	for (int i = 0; i < 50; i++) {
+		write_file(group_path(group, "memory.reclaim"), "64M");
+		if (!in_page_cache(fd, offset))
+			return 0;
+	}
+	return -EBUSY;
+}
+
+#endif /* MSHARE_MM_H */

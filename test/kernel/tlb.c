@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Stale translations: processes and threads on every CPU store, load and call
+ * without a pause while a range flips; once the call that closes it has
+ * returned, none of them may get through. Each case has a control that takes
+ * the flush out and must see accesses get through.
+ */
+#include "mshare_test.h"
+
+#include <pthread.h>
+
+#define OBJECT	(64 * PAGE)
+
+/* One that uses the memory without a pause, and counts what got through */
+struct user {
+	volatile long done;
+	volatile long denied;
+} __attribute__((aligned(64)));
+
+#define USERS	16
+
+FIXTURE(tlb)
+{
+	int region;
+	int object;
+	char *p;
+	struct user *users;
+	pid_t pids[USERS];
+	int nr_users;
+};
+
+FIXTURE_VARIANT(tlb)
+{
+	int access;		/* what the users do */
+	int closed;		/* the protection that forbids it */
+	size_t size;		/* of what is closed: a chunk (by the view) or a page */
+	bool unmap;		/* closed by UNMAP instead */
+};
+
+FIXTURE_VARIANT_ADD(tlb, store_to_chunk) {
+	.access = PROT_WRITE, .closed = PROT_READ, .size = CHUNK };
+FIXTURE_VARIANT_ADD(tlb, load_from_chunk) {
+	.access = PROT_READ, .closed = PROT_NONE, .size = CHUNK };
+FIXTURE_VARIANT_ADD(tlb, call_into_chunk) {
+	.access = PROT_EXEC, .closed = PROT_READ, .size = CHUNK };
+FIXTURE_VARIANT_ADD(tlb, store_to_page) {
+	.access = PROT_WRITE, .closed = PROT_READ, .size = PAGE };
+FIXTURE_VARIANT_ADD(tlb, load_from_page) {
+	.access = PROT_READ, .closed = PROT_NONE, .size = PAGE };
+FIXTURE_VARIANT_ADD(tlb, store_to_unmapped) {
+	.access = PROT_WRITE, .size = OBJECT, .unmap = true };
+
+FIXTURE_SETUP(tlb)
+{
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	self->object = memfd(OBJECT);
+	ASSERT_LE(0, self->object);
+	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RWX, self->object, 0));
+	self->p = window(self->region, 1, RWX);
+	ASSERT_NE(MAP_FAILED, self->p);
+	memset(self->p, RET, OBJECT);
+	self->users = shared_page(USERS * sizeof(*self->users));
+}
+
+static void restore_knobs(void)
+{
+	knob("skip_flip_flush", false);
+	knob("skip_notifier_flush", false);
+	knob("skip_detach_flush", false);
+}
+
+FIXTURE_TEARDOWN(tlb)
+{
+	restore_knobs();
+	for (int i = 0; i < self->nr_users; i++) {
+		kill(self->pids[i], SIGKILL);
+		child_status(self->pids[i]);
+	}
+	close(self->region);
+	close(self->object);
+}
+
+static sigjmp_buf retry;
+
+static void on_denied(int sig)
+{
+	siglongjmp(retry, 1);
+}
+
+/* Never returns. One that roams continues on the next CPU when denied. */
+static void use(struct user *me, volatile char *p, int access, int cpu, bool roam)
+{
+	struct sigaction action = {
+		.sa_handler = on_denied, .sa_flags = SA_NODEFER
+	};
+
+	sigaction(SIGSEGV, &action, NULL);
+	if (sigsetjmp(retry, 0)) {
+		me->denied++;
+		if (roam)
+			pin_to(cpu = (cpu + 1) % nr_cpus());
+		sleep_us(50);
+	}
+	switch (access) {
+	case PROT_READ:
+		for (;; me->done++)
+			(void)*p;
+	case PROT_WRITE:
+		for (;; me->done++)
+			*p = RET;
+	case PROT_EXEC:
+		for (;; me->done++)
+			((void (*)(void))p)();
+	}
+}
+
+/* Two users to a CPU, one that stays there and one that roams */
+static void start_users(FIXTURE_DATA(tlb) *self, int access)
+{
+	int cpus = nr_cpus();
+
+	for (int i = 0; i < 2 * cpus && i < USERS; i++) {
+		pid_t pid = fork_on(i / 2);
+
+		if (pid == 0)
+			use(&self->users[i], self->p, access, i / 2, i & 1);
+		self->pids[i] = pid;
+		self->nr_users++;
+	}
+}
+
+/* Waits until every user has got through again, or for a while. */
+static bool all_use(FIXTURE_DATA(tlb) *self)
+{
+	long before[USERS];
+	double end = now() + 2;
+	int i;
+
+	for (i = 0; i < self->nr_users; i++)
+		before[i] = self->users[i].done;
+	for (i = 0; i < self->nr_users && now() < end; )
+		if (self->users[i].done != before[i])
+			i++;
+		else
+			sleep_us(20);
+	return i == self->nr_users;
+}
+
+static int close_range_of(FIXTURE_DATA(tlb) *self,
+			  const FIXTURE_VARIANT(tlb) *variant)
+{
+	if (variant->unmap)
+		return unmap(self->region, 0, variant->size);
+	return protect(self->region, 0, variant->size, variant->closed);
+}
+
+static int open_range_of(FIXTURE_DATA(tlb) *self,
+			 const FIXTURE_VARIANT(tlb) *variant)
+{
+	if (variant->unmap)
+		return create_file(self->region, 0, variant->size, RWX,
+				   self->object, 0);
+	return protect(self->region, 0, variant->size, RWX);
+}
+
+struct outcome {
+	long flips;		/* closings that all users ran up against */
+	long stale;		/* accesses that got through a closed range */
+	long errors;
+};
+
+/*
+ * An access that was done just before the call returned may still be counted
+ * after it: one for each user is no evidence.
+ */
+static struct outcome flip(FIXTURE_DATA(tlb) *self,
+			   const FIXTURE_VARIANT(tlb) *variant, double seconds)
+{
+	struct outcome outcome = {};
+	double end = now() + seconds;
+
+	pin_to(0);
+	while (now() < end) {
+		long before[USERS], through;
+		bool running = all_use(self);
+
+		outcome.errors += !!close_range_of(self, variant);
+		for (int i = 0; i < self->nr_users; i++)
+			before[i] = self->users[i].done;
+		sleep_us(300);
+		for (int i = 0; i < self->nr_users; i++) {
+			through = self->users[i].done - before[i];
+			if (through > 1)
+				outcome.stale += through - 1;
+		}
+		outcome.flips += running;
+		outcome.errors += !!open_range_of(self, variant);
+	}
+	return outcome;
+}
+
+TEST_F(tlb, nothing_gets_through)
+{
+	struct outcome outcome;
+
+	start_users(self, variant->access);
+	outcome = flip(self, variant, stress_seconds());
+	EXPECT_EQ(0, outcome.errors);
+	EXPECT_EQ(0, outcome.stale);
+	EXPECT_LT(10, outcome.flips);
+	for (int i = 0; i < self->nr_users; i++) {
+		EXPECT_LT(10, self->users[i].denied);
+	}
+	TH_LOG("%ld flips", outcome.flips);
+}
+
+/* A control that sees nothing means that the test above says nothing. */
+#define EXPECT_POWER(seen, knobs) do {					\
+	if (!(seen) && every_switch_flushes())				\
+		SKIP(return, "no power: page-table isolation flushes anyway"); \
+	EXPECT_LT(0, seen)						\
+		TH_LOG("no power: nothing got through without " knobs);	\
+} while (0)
+
+TEST_F(tlb, control)
+{
+	struct outcome outcome;
+
+	if (nr_cpus() < 2)
+		SKIP(return, "no power: one CPU, every switch flushes");
+	ASSERT_EQ(0, knob("skip_flip_flush", true));
+	/* less than a chunk, and UNMAP, flush as the host's mappings change */
+	ASSERT_EQ(0, knob("skip_notifier_flush", variant->size != CHUNK));
+	start_users(self, variant->access);
+	outcome = flip(self, variant, stress_seconds() / 3);
+	EXPECT_POWER(outcome.stale, "the flush");
+	TH_LOG("%ld stale accesses in %ld flips", outcome.stale, outcome.flips);
+}
+
+/*
+ * One that sleeps leaves its CPU idle, with its translations in it; flips may
+ * spare such a CPU, but its first access afterwards must be denied.
+ */
+static long wake_after_flip(FIXTURE_DATA(tlb) *self,
+			    const FIXTURE_VARIANT(tlb) *variant, double seconds,
+			    long *rounds)
+{
+	double end = now() + seconds;
+	int go[2], back[2];
+	long through = 0;
+	pid_t pid;
+	char c;
+
+	if (pipe(go) || pipe(back))
+		return -1;
+	pid = fork_on(nr_cpus() - 1);
+	if (pid == 0)
+		for (;;) {
+			c = touch(self->p, variant->access);
+			write(back[1], &c, 1);
+			read(go[0], &c, 1);
+		}
+	pin_to(0);
+	read(back[0], &c, 1);
+	for (*rounds = 0; now() < end; ++*rounds) {
+		sleep_us(200);		/* it sleeps by now */
+		close_range_of(self, variant);
+		write(go[1], &c, 1);
+		read(back[0], &c, 1);
+		through += !c;
+		open_range_of(self, variant);
+		write(go[1], &c, 1);
+		read(back[0], &c, 1);
+	}
+	kill(pid, SIGKILL);
+	child_status(pid);
+	return through;
+}
+
+TEST_F(tlb, sleeper_is_denied)
+{
+	long rounds;
+
+	EXPECT_EQ(0, wake_after_flip(self, variant, stress_seconds() / 2, &rounds));
+	EXPECT_LT(10, rounds);
+}
+
+TEST_F(tlb, sleeper_control)
+{
+	long rounds, through;
+
+	if (nr_cpus() < 2)
+		SKIP(return, "no power: one CPU, every switch flushes");
+	ASSERT_EQ(0, knob("skip_flip_flush", true));
+	ASSERT_EQ(0, knob("skip_notifier_flush", variant->size != CHUNK));
+	through = wake_after_flip(self, variant, stress_seconds() / 3, &rounds);
+	EXPECT_POWER(through, "the flush");
+}
+
+FIXTURE(attached)
+{
+	int region;
+	char *p;
+};
+
+FIXTURE_SETUP(attached)
+{
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_anon(self->region, 0, OBJECT, RW));
+	self->p = window(self->region, 1, RW);
+	ASSERT_NE(MAP_FAILED, self->p);
+	memset(self->p, RET, OBJECT);
+}
+
+FIXTURE_TEARDOWN(attached)
+{
+	restore_knobs();
+	close(self->region);
+}
+
+/*
+ * Processes that are born, attach, detach and die while the range flips. What
+ * lies wholly inside one closed time must be denied, what lies wholly inside
+ * one open time must not.
+ */
+struct clock {
+	volatile long phase;	/* % 4: open, closing, closed, opening */
+	volatile long through, denied, refused, worked;
+} __attribute__((aligned(64)));
+
+static void stamped_store(struct clock *clock, char *p)
+{
+	long begin = clock->phase, end;
+	int denied = touch(p, PROT_WRITE);
+
+	end = clock->phase;
+	if (begin != end)
+		return;
+	if (begin % 4 == 2)
+		__sync_fetch_and_add(denied ? &clock->denied : &clock->through, 1);
+	if (begin % 4 == 0)
+		__sync_fetch_and_add(denied ? &clock->refused : &clock->worked, 1);
+}
+
+TEST_F(attached, born_while_flipping)
+{
+	double end = now() + stress_seconds();
+	struct clock *clock = shared_page(PAGE);
+	pid_t pids[2];
+
+	for (int i = 0; i < 2; i++) {
+		pids[i] = fork_on(i % nr_cpus());
+		if (pids[i] == 0) {
+			while (now() < end) {
+				char *w;
+
+				if (fork() == 0) {
+					stamped_store(clock, self->p);
+					stamped_store(clock, self->p + PAGE);
+					_exit(0);
+				}
+				w = window(self->region, 1, RW);
+				stamped_store(clock, w);
+				stamped_store(clock, w + 2 * PAGE);
+				munmap(w, SLOT);
+				wait(NULL);
+			}
+			_exit(0);
+		}
+	}
+	while (now() < end) {
+		clock->phase++;
+		EXPECT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+		clock->phase++;
+		sleep_us(2000);
+		clock->phase++;
+		EXPECT_EQ(0, protect(self->region, 0, CHUNK, RW));
+		clock->phase++;
+		sleep_us(2000);
+	}
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(0, child_status(pids[i]));
+	}
+	EXPECT_EQ(0, clock->through);
+	EXPECT_EQ(0, clock->refused);
+	EXPECT_LT(10, clock->denied);
+	EXPECT_LT(10, clock->worked);
+	EXPECT_EQ(1, region_stat(self->region).windows);
+}
+
+/* A thread that stores through a window which another thread takes away */
+struct thread_user {
+	struct user user;
+	char *volatile p;
+	volatile bool stop;
+};
+
+static __thread sigjmp_buf thread_retry;
+
+static void on_thread_denied(int sig)
+{
+	siglongjmp(thread_retry, 1);
+}
+
+static void *use_in_thread(void *arg)
+{
+	struct thread_user *t = arg;
+	struct sigaction action = {
+		.sa_handler = on_thread_denied, .sa_flags = SA_NODEFER
+	};
+
+	pin_to(nr_cpus() - 1);
+	sigaction(SIGSEGV, &action, NULL);
+	if (sigsetjmp(thread_retry, 0)) {
+		t->user.denied++;
+		sleep_us(20);
+	}
+	while (!t->stop) {
+		char *p = t->p;
+
+		for (int i = 0; i < 1000; i++, t->user.done++)
+			*(volatile char *)p = RET;
+	}
+	return NULL;
+}
+
+static struct outcome detach(FIXTURE_DATA(attached) *self, double seconds)
+{
+	static struct thread_user t;
+	struct outcome outcome = {};
+	double end = now() + seconds;
+	pthread_t thread;
+
+	t.p = self->p;
+	pthread_create(&thread, NULL, use_in_thread, &t);
+	pin_to(0);
+	while (now() < end) {
+		char *w = mmap((char *)(30 * SLOT), SLOT, RW,
+			       MAP_SHARED | MAP_FIXED, self->region, 0);
+		double until = now() + 0.1;
+		long before;
+
+		if (w == MAP_FAILED) {
+			outcome.errors++;
+			break;
+		}
+		t.p = w;
+		before = t.user.done;
+		while (t.user.done < before + 3000 && now() < until)
+			;
+		outcome.errors += !!munmap(w, SLOT);
+		before = t.user.done;
+		sleep_us(300);
+		if (t.user.done > before + 1)
+			outcome.stale += t.user.done - before - 1;
+		outcome.flips++;
+		t.p = self->p;
+	}
+	t.stop = true;
+	pthread_join(thread, NULL);
+	return outcome;
+}
+
+TEST_F(attached, munmap_ends_all_access)
+{
+	struct outcome outcome = detach(self, stress_seconds() / 2);
+
+	EXPECT_EQ(0, outcome.errors);
+	EXPECT_EQ(0, outcome.stale);
+	EXPECT_LT(10, outcome.flips);
+}
+
+TEST_F(attached, munmap_control)
+{
+	struct outcome outcome;
+
+	if (nr_cpus() < 2)
+		SKIP(return, "no power: one CPU, every switch flushes");
+	ASSERT_EQ(0, knob("skip_detach_flush", true));
+	outcome = detach(self, stress_seconds() / 3);
+	if (!outcome.stale)
+		SKIP(return, "no power: a stale paging-structure cache needs a processor that has one");
+}
+
+TEST_HARNESS_MAIN
