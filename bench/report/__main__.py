@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Turns a folder of raw results into results.csv, env.json and report.md.
+
+Exit status: 0, or 1 if any run failed or the runs were interrupted.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+if __package__ is None or __package__ == "":     # run as `python3 bench/report`
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    __package__ = "report"
+
+from . import markdown, plot, raw, results as results_module
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/report", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="what bench/run left: build/bench/TIME")
+    folder = parser.parse_args().folder
+
+    rows = raw.rows(folder)
+    if not rows:
+        sys.exit(f"bench/report: {folder} holds no result of any run")
+    results_module.write(folder / "results.csv", rows)
+    results = results_module.Results(rows)
+
+    environment = {}
+    for name in ("env.host", "env"):
+        if (folder / name).exists():
+            environment.update(raw.assignments((folder / name).read_text(encoding="utf-8")))
+    (folder / "env.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+
+    plots = []
+    if plot.closing_by_processes(results, folder / "closing.svg"):
+        plots.append(("closing times over processes", "closing.svg"))
+    complete = (folder / "complete").exists()
+    text = markdown.report(results, raw.flip_samples(folder), environment, plots, complete)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    sys.exit(0 if complete and not results.select("failed") else 1)
+
+
+if __name__ == "__main__":
+    main()

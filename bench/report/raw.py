@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: PostgreSQL
+"""From what the runs left behind to rows.
+
+A run is a folder with the files run and counters (name=value lines), the output
+of pgbench and, where there were flips, of the client that asked for them.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+from . import stats
+from .results import Row, row_of
+
+
+def assignments(text):
+    """A dict of name=value lines."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def pgbench(text):
+    """What pgbench says at its end: a dict; only what it printed is in it."""
+    found = {}
+    for name, pattern in (
+            ("tps", r"^tps = ([0-9.]+) "),
+            ("latency_ms", r"^latency average = ([0-9.]+) ms"),
+            ("connect_ms", r"^initial connection time = ([0-9.]+) ms"),
+            ("transactions", r"^number of transactions actually processed: ([0-9]+)"),
+            ("failed", r"^number of failed transactions: ([0-9]+)")):
+        match = re.search(pattern, text, re.MULTILINE)
+        if match:
+            found[name] = float(match[1])
+    found["aborted_clients"] = len(set(re.findall(r"client (\d+) (?:script \d+ )?aborted", text)))
+    return found
+
+
+def flips(text):
+    """Pairs (closing, reopening) in microseconds.
+
+    They stand in a notice of flip.sql, or alone in a line of psql's output.
+    """
+    return [(float(match[1]), float(match[2])) for match in
+            re.finditer(r"^(?:.*INFO:  flip )?([0-9.]+) ([0-9.]+)$", text, re.MULTILINE)]
+
+
+def _flip_rows(pairs):
+    for name, times in (("flip", [down for down, _ in pairs]), ("up", [up for _, up in pairs])):
+        tail, value = stats.high_tail(times)
+        yield f"{name}_p50", stats.median(times), "us", ""
+        yield f"{name}_{tail}", value, "us", ""
+    yield "n", len(pairs), "count", "flips"
+
+
+def _counter_rows(counters, clients):
+    def delta(name, end, start="before"):
+        return float(counters[f"{name}_{end}"]) - float(counters[f"{name}_{start}"])
+
+    if "page_tables_kb_connected" in counters:
+        yield ("page_table_bytes", 1024 * delta("page_tables_kb", "connected"), "bytes",
+               "with all clients connected, less the idle server's")
+        yield ("idle_page_table_bytes", 1024 * float(counters["page_tables_kb_before"]), "bytes",
+               "the whole machine before the clients came")
+    if "minor_faults_after" in counters:
+        yield "minor_faults", delta("minor_faults", "after"), "count", "the server's processes"
+    if "blks_read_after" in counters:
+        yield "blks_read", delta("blks_read", "after"), "count", ""
+
+
+def _pgbench_rows(said, run):
+    if "tps" in said and run["workload"] in ("select-only", "tpcb-like"):
+        yield "tps", said["tps"], "tps", ""
+        yield "transactions", said["transactions"], "count", ""
+        yield "latency_average", said["latency_ms"] * 1000, "us", ""
+    if "connect_ms" in said:
+        yield "connect_s", said["connect_ms"] / 1000, "s", "all clients"
+    yield ("client_errors", said.get("failed", 0) + said["aborted_clients"], "count",
+           "failed transactions and aborted clients")
+
+
+def _run_rows(folder, run):
+    def text(name):
+        path = folder / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    if (folder / "failed").exists():
+        yield "failed", 1, "count", " ".join(text("failed").split())
+    if (folder / "pgbench.log").exists():
+        yield from _pgbench_rows(pgbench(text("pgbench.log")), run)
+    yield from _counter_rows(assignments(text("counters")), int(run["clients"]))
+    pairs = flips(text("flips.log") + text("flip_times"))
+    if pairs:
+        yield from _flip_rows(pairs)
+    if (folder / "flips.log").exists():
+        seconds = float(run["seconds"])
+        yield "flips_achieved", len(pairs) / seconds, "count", "per second"
+        yield ("time_closed", sum(map(sum, pairs)) / 1e6 / seconds, "ratio",
+               "from the start of a closing to the end of its reopening, of the run")
+
+
+def run_rows(folder):
+    """The rows of one run's folder."""
+    run = assignments((folder / "run").read_text(encoding="utf-8"))
+    point = (run["arm"], run["workload"], int(run["clients"]), int(run["flips_per_s"]), int(run["rep"]))
+    return [Row(*point, metric, float(value), unit, note)
+            for metric, value, unit, note in _run_rows(folder, run)]
+
+
+def flip_rows(path):
+    """The rows that bench/flip printed; a line cut off by an interruption is left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row_of(fields) for fields in csv.reader(file) if len(fields) == len(Row._fields)]
+
+
+def rows(folder):
+    """All rows of a result folder, in the order of measurement."""
+    folder = Path(folder)
+    found = []
+    for path in sorted(folder.glob("flip-*.csv")):
+        found += flip_rows(path)
+    for run in sorted((folder / "raw").glob("*/run")):
+        found += run_rows(run.parent)
+    return found
+
+
+def flip_samples(folder):
+    """Every sample of bench/flip: {(arm, workload, "flip" or "up"): [us, ...]}."""
+    samples = {}
+    for path in sorted(Path(folder).glob("flip-*.samples")):
+        with open(path, newline="", encoding="utf-8") as file:
+            for fields in csv.reader(file):
+                if len(fields) == 4 and fields[3]:
+                    samples.setdefault(tuple(fields[:3]), []).append(float(fields[3]))
+    return samples

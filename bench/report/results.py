@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: PostgreSQL
+"""results.csv: one row per arm, workload, repetition and metric."""
+
+import csv
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    arm: str
+    workload: str
+    clients: int
+    flips_per_s: int
+    rep: int
+    metric: str
+    value: float
+    unit: str
+    note: str
+
+
+def row_of(fields):
+    """A Row from the nine fields of a line of CSV."""
+    arm, workload, clients, flips, rep, metric, value, unit, note = fields
+    return Row(arm, workload, int(clients), int(flips), int(rep), metric, float(value), unit, note)
+
+
+def number(value):
+    return f"{value:.10g}"
+
+
+def write(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        for row in rows:
+            writer.writerow(row._replace(value=number(row.value)))
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        if tuple(next(lines)) != Row._fields:
+            raise ValueError(f"{path}: its first line is not {','.join(Row._fields)}")
+        return [row_of(line) for line in lines]
+
+
+class Results:
+    """Rows, and what was measured at each point of the comparison."""
+
+    def __init__(self, rows):
+        self.rows = rows
+        self._values = {}
+        for row in rows:
+            key = row.arm, row.workload, row.clients, row.flips_per_s, row.metric
+            self._values.setdefault(key, []).append(row.value)
+
+    def values(self, arm, workload, clients, metric, flips=0):
+        """One value per repetition, an empty list if none was measured."""
+        return self._values.get((arm, workload, clients, flips, metric), [])
+
+    def select(self, metric=None, workload=None):
+        return [row for row in self.rows
+                if metric in (None, row.metric) and workload in (None, row.workload)]

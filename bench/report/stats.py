@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Order statistics and the rank test, as benchstat uses them."""
+
+import math
+
+
+def median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def quantile(values, share):
+    """The smallest value that at least this share of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+
+
+def high_tail(values):
+    """The 99th percentile, or the maximum where there are too few for one.
+
+    Returns its name and its value.
+    """
+    if len(values) >= 100:
+        return "p99", quantile(values, 0.99)
+    return "max", max(values)
+
+
+def median_interval(values, confidence=0.95):
+    """A confidence interval for the median, from order statistics alone.
+
+    Returns (low, high, coverage). It is the narrowest symmetric pair of order
+    statistics that covers the median with the confidence asked for; where
+    there are too few values for that, the whole range with what it covers.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    if n == 1:
+        return ordered[0], ordered[0], 0.0
+    below = 0.0     # chance that fewer than `rank` values lie under the median
+    best = None
+    for rank in range(1, n // 2 + 1):
+        below += math.comb(n, rank - 1) / 2 ** n
+        coverage = 1 - 2 * below
+        if best and coverage < confidence:
+            break
+        best = ordered[rank - 1], ordered[n - rank], coverage
+    return best
+
+
+def mann_whitney(first, second):
+    """Two-sided p value of the Mann-Whitney U test.
+
+    Exact where there are no ties and few values, else the normal approximation
+    with corrections for ties and continuity.
+    """
+    n, m = len(first), len(second)
+    if not n or not m:
+        return 1.0
+    u = sum((x > y) + (x == y) / 2 for x in first for y in second)
+    u = min(u, n * m - u)
+    pooled = sorted(first + second)
+    ties = [pooled.count(value) for value in set(pooled)]
+    if max(ties) == 1 and n * m <= 400:
+        ways = _u_distribution(n, m)
+        return min(1.0, 2 * sum(ways[:int(u) + 1]) / sum(ways))
+    size = n + m
+    variance = n * m / 12 * (size + 1 - sum(t ** 3 - t for t in ties) / (size * (size - 1)))
+    if variance == 0:
+        return 1.0
+    z = max(0.0, n * m / 2 - u - 0.5) / math.sqrt(variance)
+    return math.erfc(z / math.sqrt(2))
+
+
+def _u_distribution(n, m):
+    """In how many orderings of n and m distinct values each U occurs."""
+    table = {(0, j): [1] for j in range(m + 1)}
+    for i in range(1, n + 1):
+        table[i, 0] = [1]
+        for j in range(1, m + 1):
+            # the largest value is one of the first (beats j) or of the second
+            ways = [0] * (i * j + 1)
+            for u, count in enumerate(table[i - 1, j]):
+                ways[u + j] += count
+            for u, count in enumerate(table[i, j - 1]):
+                ways[u] += count
+            table[i, j] = ways
+    return table[n, m]
