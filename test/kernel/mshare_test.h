@@ -345,4 +345,12 @@ static inline bool every_switch_flushes(void)
 	return strstr(line, "PTI");
 }
 
+/* A control that sees nothing means that the test beside it says nothing. */
+#define EXPECT_POWER(seen, without) do {				\
+	if (!(seen) && every_switch_flushes())				\
+		SKIP(return, "no power: page-table isolation flushes anyway"); \
+	EXPECT_LT(0, seen)						\
+		TH_LOG("no power: nothing got through without " without); \
+} while (0)
+
 #endif /* MSHARE_TEST_H */

@@ -215,14 +215,6 @@ TEST_F(tlb, nothing_gets_through)
 	TH_LOG("%ld flips", outcome.flips);
 }
 
-/* A control that sees nothing means that the test above says nothing. */
-#define EXPECT_POWER(seen, knobs) do {					\
-	if (!(seen) && every_switch_flushes())				\
-		SKIP(return, "no power: page-table isolation flushes anyway"); \
-	EXPECT_LT(0, seen)						\
-		TH_LOG("no power: nothing got through without " knobs);	\
-} while (0)
-
 TEST_F(tlb, control)
 {
 	struct outcome outcome;

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who pays: the memory cgroup of a region's creator, PageTables once for all,
+ * nothing in the processes that look at it; and everything given back.
+ */
+#include "mshare_test.h"
+#include "mshare_mm.h"
+
+#define OBJECT	(32 * MIB)
+
+FIXTURE(accounting)
+{
+	int region;
+	char path[64];
+};
+
+FIXTURE_SETUP(accounting)
+{
+	snprintf(self->path, sizeof(self->path), "%s/accounting-%d",
+		 mshare_dir(), getpid());
+	self->region = -1;
+}
+
+FIXTURE_TEARDOWN(accounting)
+{
+	close(self->region);
+	unlink(self->path);
+	group_leave("creator");
+	group_leave("user");
+}
+
+/* A region that was made in a group, by a process that is gone already */
+static int region_of(const char *path, const char *group)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int fd;
+
+		if (group_enter(group))
+			_exit(1);
+		fd = open(path, O_CREAT | O_RDWR | O_EXCL, 0600);
+		_exit(fd < 0 || ftruncate(fd, SLOT) ||
+		      create_anon(fd, 0, OBJECT, RW));
+	}
+	return child_status(pid) ? -1 : open(path, O_RDWR);
+}
+
+static void fill(char *p, size_t size)
+{
+	for (size_t at = 0; at < size; at += PAGE)
+		p[at] = 1;
+}
+
+TEST_F(accounting, creators_group_pays)
+{
+	long creator, user;
+	pid_t pid;
+
+	if (group_create("creator") || group_create("user"))
+		SKIP(return, "no memory cgroups: %m");
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	creator = group_bytes("creator");
+	user = group_bytes("user");
+	pid = fork();
+	if (pid == 0) {
+		group_enter("user");
+		fill(window(self->region, 1, RW), OBJECT);
+		EXPECT_LE(creator + OBJECT - MIB, group_bytes("creator"));
+		EXPECT_GE(user + OBJECT / 4, group_bytes("user"));
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_LE(creator + OBJECT - MIB, group_bytes("creator"));
+	/* and is paid back */
+	ASSERT_EQ(0, unmap(self->region, 0, SLOT));
+	for (int i = 0; i < 100 &&
+	     group_bytes("creator") > creator + 2 * MIB; i++)
+		sleep_us(20000);
+	EXPECT_GE(creator + 2 * MIB, group_bytes("creator"));
+}
+
+TEST_F(accounting, an_objects_pages_too)
+{
+	long creator;
+	int object;
+	char *p;
+
+	if (group_create("creator"))
+		SKIP(return, "no memory cgroups: %m");
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	creator = group_bytes("creator");
+	object = memfd(OBJECT);
+	ASSERT_EQ(0, create_file(self->region, CHUNK, OBJECT, RW, object, 0));
+	p = window(self->region, 1, RW);
+	fill(p + CHUNK, OBJECT);
+	EXPECT_LE(creator + OBJECT - MIB, group_bytes("creator"));
+	close(object);
+}
+
+/* More than the group may have goes to swap, by whoever touches it. */
+TEST_F(accounting, group_limit_bounds_the_region)
+{
+	const char *why = swap_setup();
+	char *p;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (group_create("creator"))
+		SKIP(return, "no memory cgroups: %m");
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "16M"));
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	p = window(self->region, 1, RW);
+	for (size_t at = 0; at < OBJECT; at += PAGE) {
+		*(size_t *)(p + at) = at;
+		if (at % MIB == 0) {
+			EXPECT_GE(17 * MIB, group_bytes("creator"));
+		}
+	}
+	for (size_t at = 0; at < OBJECT; at += PAGE) {
+		ASSERT_EQ(at, *(size_t *)(p + at));
+	}
+	EXPECT_GE(17 * MIB, group_bytes("creator"));
+	EXPECT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+	EXPECT_EQ(PROT_READ, rights(p));
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "max"));
+}
+
+TEST_F(accounting, page_tables_are_counted_once)
+{
+	long start = meminfo_kb("PageTables"), one, idle, users;
+	struct mshare_stat stat;
+	pid_t pids[16];
+	int ready[2];
+	char c;
+	char *p;
+
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_anon(self->region, 0, OBJECT, RW));
+	p = window(self->region, 1, RW);
+	fill(p, OBJECT);
+	one = meminfo_kb("PageTables");
+	stat = region_stat(self->region);
+	/* 16 tables of entries, one or two above them, the view */
+	EXPECT_LE(17 * PAGE, stat.page_table_bytes);
+	EXPECT_GE(24 * PAGE, stat.page_table_bytes);
+	EXPECT_LE(start + 17 * 4, one);
+	EXPECT_GE(start + 24 * 4 + 128, one);
+	EXPECT_EQ(OBJECT, stat.resident_bytes);
+
+	/* processes that touch nothing, and processes that touch it all */
+	for (int round = 0; round < 2; round++) {
+		ASSERT_EQ(0, pipe(ready));
+		for (int i = 0; i < ARRAY_SIZE(pids); i++) {
+			pids[i] = fork();
+			if (pids[i] == 0) {
+				if (round)
+					fill(p, OBJECT);
+				write(ready[1], "", 1);
+				pause();
+			}
+		}
+		for (int i = 0; i < ARRAY_SIZE(pids); i++)
+			read(ready[0], &c, 1);
+		*(round ? &users : &idle) = meminfo_kb("PageTables");
+		for (int i = 0; i < ARRAY_SIZE(pids); i++) {
+			kill(pids[i], SIGKILL);
+			child_status(pids[i]);
+		}
+		sleep_us(100000);
+	}
+	/* less than one page for each; private tables would be 64 kB each */
+	EXPECT_GT(idle + 4 * (long)ARRAY_SIZE(pids), users);
+	EXPECT_EQ(stat.page_table_bytes, region_stat(self->region).page_table_bytes);
+}
+
+TEST_F(accounting, users_own_no_tables)
+{
+	long before, after;
+	pid_t pid;
+	char *p;
+
+	self->region = region(2);
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_anon(self->region, SLOT - OBJECT / 2, OBJECT, RW));
+	p = window(self->region, 2, RW);
+	pid = fork();
+	if (pid == 0) {
+		before = figure("/proc/self/status", "VmPTE");
+		fill(p + SLOT - OBJECT / 2, OBJECT);
+		after = figure("/proc/self/status", "VmPTE");
+		EXPECT_GE(before + 8, after);
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+}
+
+TEST_F(accounting, tables_are_given_back)
+{
+	long start = meminfo_kb("PageTables"), end = 0;
+	char *p;
+
+	self->region = region(2);
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_anon(self->region, 0, 2 * SLOT, RW));
+	p = window(self->region, 2, RW);
+	for (unsigned long at = 0; at < 2 * SLOT; at += 8 * CHUNK)
+		p[at] = 1;
+	EXPECT_LT(start + 128 * 4, meminfo_kb("PageTables"));
+	close(self->region);
+	self->region = -1;
+	munmap(p, 2 * SLOT);
+	for (int i = 0; i < 100; i++) {
+		end = meminfo_kb("PageTables");
+		if (end < start + 64)
+			break;
+		sleep_us(20000);
+	}
+	EXPECT_GT(start + 64, end);
+}
+
+TEST_F(accounting, faults_are_counted)
+{
+	long before;
+	char *p;
+
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_anon(self->region, 0, MIB, RW));
+	p = window(self->region, 1, RW);
+	before = region_stat(self->region).faults;
+	fill(p, MIB);
+	EXPECT_LE(before + 1, region_stat(self->region).faults);
+	EXPECT_GE(before + MIB / PAGE + 16, region_stat(self->region).faults);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages that move or go while processes use them: migration, swap, hole
+ * punching, truncation, huge pages put together and taken apart. Nobody sees
+ * what was there before, nobody's store is lost.
+ */
+#include "mshare_test.h"
+#include "mshare_mm.h"
+
+#define OBJECT	(2 * PMD)
+#define VICTIM	(PMD + 7 * PAGE)
+#define READERS	4
+
+/* A process that reads one word without a pause, and tells what it saw */
+struct reader {
+	volatile long seen;
+	volatile long rounds;
+} __attribute__((aligned(64)));
+
+FIXTURE(moved)
+{
+	int region;
+	int object;
+	char *p, *q;		/* the window, an ordinary mapping */
+	struct reader *readers;
+	pid_t pids[READERS];
+};
+
+/* An event does something to the page and says what a reader finds after it. */
+FIXTURE_VARIANT(moved)
+{
+	long (*event)(FIXTURE_DATA(moved) *self, long value);
+};
+
+static int punch(int object, off_t at)
+{
+	return fallocate(object, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 at, PAGE);
+}
+
+static long hole(FIXTURE_DATA(moved) *self, long value)
+{
+	return punch(self->object, VICTIM) ? -errno : 0;
+}
+
+static long truncation(FIXTURE_DATA(moved) *self, long value)
+{
+	if (ftruncate(self->object, PMD) || ftruncate(self->object, OBJECT))
+		return -errno;
+	return 0;
+}
+
+static long migration(FIXTURE_DATA(moved) *self, long value)
+{
+	return migrate_page(self->q + VICTIM) ?: value;
+}
+
+static long collapse(FIXTURE_DATA(moved) *self, long value)
+{
+	/* apart again, so that there is something to put together */
+	if (punch(self->object, PMD + 100 * PAGE))
+		return -errno;
+	return result(madvise(self->q, OBJECT, MADV_COLLAPSE)) ?: value;
+}
+
+FIXTURE_VARIANT_ADD(moved, hole) { .event = hole };
+FIXTURE_VARIANT_ADD(moved, truncation) { .event = truncation };
+FIXTURE_VARIANT_ADD(moved, migration) { .event = migration };
+FIXTURE_VARIANT_ADD(moved, collapse) { .event = collapse };
+
+FIXTURE_SETUP(moved)
+{
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	self->object = memfd(OBJECT);
+	ASSERT_LE(0, self->object);
+	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->object, 0));
+	self->p = window(self->region, 1, RW);
+	ASSERT_NE(MAP_FAILED, self->p);
+	self->q = map_aligned(self->object, OBJECT);
+	ASSERT_NE(MAP_FAILED, self->q);
+	memset(self->q, 0, OBJECT);
+	self->readers = shared_page(READERS * sizeof(*self->readers));
+}
+
+FIXTURE_TEARDOWN(moved)
+{
+	knob("skip_notifier_flush", false);
+	for (int i = 0; i < READERS; i++)
+		if (self->pids[i] > 0) {
+			kill(self->pids[i], SIGKILL);
+			child_status(self->pids[i]);
+		}
+	close(self->region);
+	close(self->object);
+}
+
+static sigjmp_buf retry;
+
+static void on_denied(int sig)
+{
+	siglongjmp(retry, 1);
+}
+
+static void read_on(struct reader *me, volatile long *word)
+{
+	struct sigaction action = {
+		.sa_handler = on_denied, .sa_flags = SA_NODEFER
+	};
+
+	sigaction(SIGBUS, &action, NULL);
+	if (sigsetjmp(retry, 0))
+		sleep_us(50);
+	for (;; me->rounds++)
+		me->seen = *word;
+}
+
+static void start_readers(FIXTURE_DATA(moved) *self)
+{
+	for (int i = 0; i < READERS; i++) {
+		self->pids[i] = fork_on(i % nr_cpus());
+		if (self->pids[i] == 0)
+			read_on(&self->readers[i],
+				(volatile long *)(self->p + VICTIM));
+	}
+}
+
+/* How many readers find something else, once each has looked again */
+static int astray(FIXTURE_DATA(moved) *self, long value)
+{
+	double end = now() + 5;
+	long before[READERS];
+	int wrong = 0;
+
+	for (int i = 0; i < READERS; i++)
+		before[i] = self->readers[i].rounds;
+	for (int i = 0; i < READERS; i++) {
+		while (self->readers[i].rounds < before[i] + 2 && now() < end)
+			sleep_us(20);
+		wrong += self->readers[i].rounds < before[i] + 2 ||
+			self->readers[i].seen != value;
+	}
+	return wrong;
+}
+
+struct outcome {
+	long rounds, stale, error;
+};
+
+static struct outcome move(FIXTURE_DATA(moved) *self,
+			   const FIXTURE_VARIANT(moved) *variant, double seconds)
+{
+	volatile long *word = (volatile long *)(self->q + VICTIM);
+	struct outcome outcome = {};
+	double end = now() + seconds;
+
+	pin_to(0);
+	for (long value = 1; now() < end && outcome.rounds < 200; value++) {
+		long expected;
+
+		*word = value;
+		outcome.stale += astray(self, value);
+		expected = variant->event(self, value);
+		if (expected < 0) {
+			outcome.error = expected;
+			break;
+		}
+		outcome.stale += astray(self, expected);
+		outcome.rounds++;
+	}
+	return outcome;
+}
+
+TEST_F(moved, readers_follow)
+{
+	struct outcome outcome;
+
+	start_readers(self);
+	outcome = move(self, variant, stress_seconds());
+	if (outcome.error == -EINVAL)
+		SKIP(return, "this kernel cannot do that to a page");
+	EXPECT_EQ(0, outcome.error);
+	EXPECT_EQ(0, outcome.stale)
+		TH_LOG("%ld stale reads in %ld rounds", outcome.stale,
+		       outcome.rounds);
+	EXPECT_LT(3, outcome.rounds);
+}
+
+TEST_F(moved, control)
+{
+	struct outcome outcome;
+
+	if (nr_cpus() < 2)
+		SKIP(return, "no power: one CPU, every switch flushes");
+	start_readers(self);
+	ASSERT_EQ(0, knob("skip_notifier_flush", true));
+	outcome = move(self, variant, stress_seconds());
+	if (outcome.error == -EINVAL)
+		SKIP(return, "this kernel cannot do that to a page");
+	EXPECT_POWER(outcome.stale, "the notifier's flush");
+}
+
+/*
+ * Writers own pages each, know what they wrote last, and check it before they
+ * write again. They run while everything happens to these pages at once.
+ */
+#define WRITERS		4
+#define OWN		128		/* pages of each */
+
+struct writer {
+	volatile bool stop;
+	volatile long stores, lost;
+	volatile long last[OWN];
+};
+
+FIXTURE(written)
+{
+	int region;
+	int object;
+	char *p;
+	struct writer *writers;
+	pid_t pids[WRITERS];
+};
+
+FIXTURE_SETUP(written)
+{
+	ASSERT_EQ(0, group_enter("written"));
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	self->object = memfd(OBJECT);
+	ASSERT_LE(0, self->object);
+	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->object, 0));
+	self->p = window(self->region, 1, RW);
+	ASSERT_NE(MAP_FAILED, self->p);
+	self->writers = shared_page(WRITERS * sizeof(*self->writers));
+}
+
+FIXTURE_TEARDOWN(written)
+{
+	for (int i = 0; i < WRITERS; i++)
+		if (self->pids[i] > 0) {
+			kill(self->pids[i], SIGKILL);
+			child_status(self->pids[i]);
+		}
+	close(self->region);
+	close(self->object);
+	write_file(group_path("written", "memory.max"), "max");
+	group_leave("written");
+}
+
+/* Pages of all writers lie side by side; the last half of a PMD is nobody's. */
+static unsigned long own_page(int writer, int i)
+{
+	return (i / 64) * PMD + (i % 64 * WRITERS + writer) * PAGE;
+}
+
+/* A store that is denied has not happened: it is tried again elsewhere. */
+static void write_on(struct writer *me, int number, char *p)
+{
+	struct sigaction action = {
+		.sa_handler = on_denied, .sa_flags = SA_NODEFER
+	};
+	static unsigned int seed;
+
+	seed = number;
+	sigaction(SIGSEGV, &action, NULL);
+	sigsetjmp(retry, 0);
+	while (!me->stop) {
+		int i = rand_r(&seed) % OWN;
+		volatile long *word = (void *)(p + own_page(number, i));
+
+		if (*word != me->last[i])
+			me->lost++;
+		*word = me->last[i] + 1;
+		me->last[i]++;
+		me->stores++;
+	}
+	_exit(0);
+}
+
+static long lost_stores(FIXTURE_DATA(written) *self)
+{
+	long lost = 0;
+
+	for (int w = 0; w < WRITERS; w++) {
+		struct writer *writer = &self->writers[w];
+
+		writer->stop = true;
+		child_status(self->pids[w]);
+		self->pids[w] = 0;
+		lost += writer->lost;
+		for (int i = 0; i < OWN; i++) {
+			long word = -1;
+
+			pread(self->object, &word, sizeof(word), own_page(w, i));
+			lost += word != writer->last[i];
+		}
+	}
+	return lost;
+}
+
+static void start_writers(FIXTURE_DATA(written) *self)
+{
+	for (int w = 0; w < WRITERS; w++) {
+		self->pids[w] = fork_on(w % nr_cpus());
+		if (self->pids[w] == 0)
+			write_on(&self->writers[w], w, self->p);
+	}
+}
+
+TEST_F(written, nothing_is_lost)
+{
+	double end = now() + 2 * stress_seconds();
+	bool swaps = !swap_setup();
+	char *q = map_aligned(self->object, OBJECT);
+	long done[4] = {};
+	unsigned int seed = 1;
+
+	ASSERT_NE(MAP_FAILED, q);
+	start_writers(self);
+	for (int round = 0; now() < end; round++) {
+		int victim = rand_r(&seed) % OWN;
+		unsigned long at = own_page(rand_r(&seed) % WRITERS, victim);
+
+		switch (round % 6) {
+		case 0:
+			done[0] += !migrate_page(q + at);
+			break;
+		case 1:
+			done[1] += !madvise(q, OBJECT, MADV_COLLAPSE);
+			break;
+		case 2:		/* splits a huge page */
+			done[2] += !punch(self->object, PMD - PAGE);
+			done[2] += !punch(self->object, OBJECT - PAGE);
+			break;
+		case 3:
+			if (swaps)
+				done[3] += !write_file(group_path("written",
+								  "memory.reclaim"),
+						       "2M");
+			break;
+		case 4:
+			write_file("/proc/sys/vm/compact_memory", "1");
+			break;
+		case 5:
+			EXPECT_EQ(0, protect(self->region, round & 8 ? 0 : at,
+					     round & 8 ? CHUNK : PAGE, PROT_READ));
+			EXPECT_EQ(0, protect(self->region, 0, CHUNK, RW));
+			break;
+		}
+	}
+	EXPECT_EQ(0, lost_stores(self));
+	for (int w = 0; w < WRITERS; w++) {
+		EXPECT_LT(OWN, self->writers[w].stores);
+	}
+	TH_LOG("migrated %ld, collapsed %ld, split %ld, reclaimed %ld times",
+	       done[0], done[1], done[2], done[3]);
+}
+
+TEST_F(written, swapping_under_pressure)
+{
+	const char *why = swap_setup();
+	long out = vmstat("pswpout"), in = vmstat("pswpin");
+	double end = now() + stress_seconds();
+
+	if (why)
+		SKIP(return, "%s", why);
+	start_writers(self);
+	while (now() < end)
+		write_file(group_path("written", "memory.reclaim"), "8M");
+	EXPECT_EQ(0, lost_stores(self));
+	EXPECT_LT(out, vmstat("pswpout"))
+		TH_LOG("no power: nothing was swapped out");
+	EXPECT_LT(in, vmstat("pswpin"))
+		TH_LOG("no power: nothing was swapped in");
+}
+
+TEST_HARNESS_MAIN
