@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: PostgreSQL
+#
+# Builds the extension in build/ext; "make install" installs it.
+
+PG_CONFIG ?= pg_config
+export PG_CONFIG
+
+ext = $(CURDIR)/pg_mshare
+
+all install uninstall clean:
+	mkdir -p build/ext
+	$(MAKE) -C build/ext -f $(ext)/Makefile VPATH=$(ext) $@
+
+.PHONY: all install uninstall clean

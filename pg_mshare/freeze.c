@@ -1,0 +1,752 @@
+/*-------------------------------------------------------------------------
+ *
+ * freeze.c
+ *	  Closings, and the worker that ends them.
+ *
+ * While buffers are closed, a statement that needs to write waits, and one that
+ * has to read from disk fails.  SQL is no dependable way out of that: the session
+ * that closed may itself need a page that waits.  So every closing is a lease that
+ * ends after pg_mshare.freeze_timeout at the latest, and it is ended by the freeze
+ * worker: a background worker without a database connection that touches no page.
+ * It reopens the pool at the deadline, before it exits for whatever reason, and
+ * when the postmaster dies.  Without a worker nothing is closed.
+ *
+ * There is one closing at a time, of one kind:
+ *
+ *	flip		pg_mshare_flip(): closed and reopened inside one call
+ *	protect		pg_mshare_protect(): any ranges, until all are open again
+ *	freeze		pg_mshare_freeze(): the whole pool, until pg_mshare_thaw()
+ *
+ * Header locks: a process that is parked while it holds a buffer header's spinlock
+ * would end in a stuck-spinlock PANIC of others (faults.c).  It raises "urgent",
+ * and the worker reopens the pool, lets it pass and closes again; the tenth time
+ * that this happens within one closing it gives the closing up.
+ *
+ * Locking: the LWLock "lock" serialises changes of protection and is held while
+ * one is under way, but not while the pool merely stays closed.  The spinlock
+ * "mutex" guards the few words that say what is closed and until when, so that the
+ * worker can look at them while a change is under way.  If whoever holds the
+ * LWLock is stopped for longer than the closing may last, the worker goes ahead
+ * without it: a change of protection is complete in itself, and the one that was
+ * overtaken notices when it goes on.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/bufmgr.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "pg_mshare.h"
+
+/* How long reopening waits for every process to have done it */
+#define REOPEN_TIMEOUT_US	INT64CONST(5000000)
+
+/* How long the worker waits for the lock before it goes ahead without */
+#define LOCK_TIMEOUT_US		INT64CONST(1000000)
+
+/* How long a relieved process gets to pass, and how often that is looked at */
+#define RELIEF_TIMEOUT_US	100000
+#define RELIEF_POLL_US		200
+
+/* How often one closing is reopened for the sake of a header lock */
+#define MAX_RECLOSINGS		10
+
+typedef enum ClosingKind
+{
+	CLOSING_NONE,
+	CLOSING_FLIP,
+	CLOSING_PROTECT,
+	CLOSING_FREEZE
+} ClosingKind;
+
+typedef struct Closing
+{
+	ClosingKind kind;
+	uint64		serial;
+	TimestampTz since;
+	TimestampTz deadline;
+	int			reclosings;		/* for the sake of a header lock */
+	uint64		waits_before;
+} Closing;
+
+typedef struct FreezeShared
+{
+	LWLock	   *lock;
+	ConditionVariable flip_ended;
+	pg_atomic_uint32 urgent;	/* a process is parked under a header lock */
+	int			worker_pid;		/* 0: nobody is left to reopen anything */
+
+	slock_t		mutex;			/* guards what follows */
+	PGPROC	   *worker;			/* NULL: close nothing */
+	TimestampTz worker_wakes_at;
+	Closing		closing;
+} FreezeShared;
+
+static FreezeShared *shared = NULL;
+
+PGDLLEXPORT void pg_mshare_freeze_worker_main(Datum arg);
+
+/* ----------
+ * Start
+ * ----------
+ */
+
+/* In the shared-memory request hook */
+void
+freeze_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(FreezeShared)));
+	RequestNamedLWLockTranche("pg_mshare", 1);
+}
+
+/* In the shared-memory startup hook, at each (re)start */
+void
+freeze_startup(void)
+{
+	bool		found;
+
+	shared = ShmemInitStruct("pg_mshare", sizeof(FreezeShared), &found);
+	memset(shared, 0, sizeof(*shared));
+	shared->lock = &GetNamedLWLockTranche("pg_mshare")->lock;
+	ConditionVariableInit(&shared->flip_ended);
+	pg_atomic_init_u32(&shared->urgent, 0);
+	SpinLockInit(&shared->mutex);
+}
+
+void
+freeze_register_worker(void)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_start_time = BgWorkerStart_PostmasterStart,
+		.bgw_restart_time = 1,
+	};
+
+	strlcpy(worker.bgw_name, "pg_mshare freeze worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "pg_mshare freeze worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "pg_mshare", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "pg_mshare_freeze_worker_main", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* ----------
+ * Closings
+ * ----------
+ */
+
+static Closing
+closing_read(void)
+{
+	Closing		copy;
+
+	SpinLockAcquire(&shared->mutex);
+	copy = shared->closing;
+	SpinLockRelease(&shared->mutex);
+	return copy;
+}
+
+TimestampTz
+freeze_frozen_since(void)
+{
+	Closing		now = closing_read();
+
+	return now.kind == CLOSING_FREEZE ? now.since : 0;
+}
+
+/* Async-signal-safe */
+bool
+freeze_worker_alive(void)
+{
+	int			pid = shared->worker_pid;
+
+	return pid != 0 && kill(pid, 0) == 0;
+}
+
+/* Called by a process about to sleep under a header lock; async-signal-safe */
+void
+freeze_urgent(void)
+{
+	PGPROC	   *worker = shared->worker;
+
+	pg_atomic_exchange_u32(&shared->urgent, 1);
+	if (worker != NULL)
+		SetLatch(&worker->procLatch);
+}
+
+static bool
+closing_is(uint64 serial)
+{
+	Closing		now = closing_read();
+
+	return now.kind != CLOSING_NONE && now.serial == serial;
+}
+
+/* Note that nothing is closed any more; returns how many writes had to wait. */
+static uint64
+closing_forget(void)
+{
+	uint64		waits;
+
+	SpinLockAcquire(&shared->mutex);
+	shared->closing.kind = CLOSING_NONE;
+	waits = pg_atomic_read_u64(&pool->waits) - shared->closing.waits_before;
+	SpinLockRelease(&shared->mutex);
+	ConditionVariableBroadcast(&shared->flip_ended);
+	return waits;
+}
+
+/* Open a range.  It never stays closed on purpose, so failing is but told. */
+static void
+reopen(const PoolRange *range, FlipResult *result)
+{
+	PoolRange	open = {range->first, range->count, POOL_READWRITE};
+	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
+
+	if (pool_protect(&open, GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
+		return;
+
+	/* A part may need memory for its edges where the whole needs none. */
+	if (result->sys_errno == ETIMEDOUT ||
+		!pool_protect(&whole, GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
+	{
+		errno = result->sys_errno;
+		ereport(WARNING,
+				(errmsg("not every process has reopened the buffer pool: %m"),
+				 result->pid != 0 ?
+				 errdetail("Process %d did not answer; it will when it runs again.",
+						   result->pid) : 0));
+	}
+}
+
+/* End the closing, whatever it is.  The lock is held, or could not be had. */
+static void
+closing_end(const char *why)
+{
+	Closing		was = closing_read();
+	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
+	FlipResult	result;
+	uint64		waits;
+
+	reopen(&whole, &result);
+	waits = closing_forget();
+	ereport(LOG,
+			(errmsg("pg_mshare: buffer pool reopened after %.3f ms (%s), " UINT64_FORMAT " writes waited",
+					(GetCurrentTimestamp() - was.since) / 1000.0, why, waits)));
+}
+
+static void
+report_failure(const FlipResult *result)
+{
+	errno = result->sys_errno;
+	switch (result->sys_errno)
+	{
+		case ETIMEDOUT:
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("process %d did not change the protection of its buffer pool in time",
+							result->pid),
+					 errdetail("The pool is open again."),
+					 errhint("See whether that process is stopped, for instance by a debugger.")));
+			break;
+		case ECANCELED:
+			ereport(ERROR,
+					(errcode(ERRCODE_OPERATOR_INTERVENTION),
+					 errmsg("the freeze worker has ended the closing"),
+					 errhint("The server log says why.")));
+			break;
+		case ENOMEM:
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not change the protection of the buffer pool: %m"),
+					 errdetail("The pool is open again."),
+					 errhint("Fewer ranges of different protection need less; vm.max_map_count limits them for each process.")));
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_SYSTEM_ERROR),
+					 errmsg("could not change the protection of the buffer pool: %m"),
+					 errdetail("The pool is open again.")));
+	}
+}
+
+/* Close a range as part of the closing that is noted; the lock is held. */
+static void
+closing_apply(const PoolRange *range, FlipResult *result)
+{
+	Closing		now = closing_read();
+
+	if (pool_protect(range, now.deadline, result))
+	{
+		if (closing_is(now.serial))
+			return;
+		result->sys_errno = ECANCELED;
+	}
+	closing_end("closing failed");
+	LWLockRelease(shared->lock);
+	report_failure(result);
+}
+
+/*
+ * Note a new closing and let the worker know, before anything is closed.  If there
+ * is no worker it is too late to find that out afterwards.
+ */
+static void
+closing_begin(ClosingKind kind, int64 timeout_us)
+{
+	PGPROC	   *worker;
+	bool		wake;
+
+	SpinLockAcquire(&shared->mutex);
+	worker = shared->worker;
+	if (worker != NULL)
+	{
+		shared->closing.kind = kind;
+		shared->closing.serial++;
+		shared->closing.since = GetCurrentTimestamp();
+		shared->closing.deadline = shared->closing.since + timeout_us;
+		shared->closing.reclosings = 0;
+		shared->closing.waits_before = pg_atomic_read_u64(&pool->waits);
+		wake = shared->worker_wakes_at > shared->closing.deadline;
+	}
+	SpinLockRelease(&shared->mutex);
+
+	if (worker == NULL)
+	{
+		LWLockRelease(shared->lock);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the freeze worker is not running"),
+				 errhint("The server starts it again within a second, unless it is shutting down or max_worker_processes is too small.")));
+	}
+	if (wake)
+		SetLatch(&worker->procLatch);
+}
+
+/* What can be refused before anything is locked */
+static void
+check_closing(const PoolRange *range)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("recovery is in progress"),
+				 errdetail("A page that the startup process cannot read into would end the standby."),
+				 errhint("Closing buffers is possible after promotion.")));
+
+	if (range->protection == POOL_NONE && mshare_on_fault == ON_FAULT_WAIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("buffers cannot be closed to readers while pg_mshare.on_fault is wait"),
+				 errdetail("Flushing a buffer reads its page under a spinlock, which must not wait."),
+				 errhint("Use protection 'r', or set pg_mshare.on_fault to crash.")));
+
+	if (processes_unregistered() > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("%d processes of the server cannot be reached",
+						processes_unregistered()),
+				 errhint("Restart the server.")));
+}
+
+/* Take the lock when no flip is closed. */
+static void
+lock_between_flips(void)
+{
+	ConditionVariablePrepareToSleep(&shared->flip_ended);
+	for (;;)
+	{
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		if (closing_read().kind != CLOSING_FLIP)
+			break;
+		LWLockRelease(shared->lock);
+		ConditionVariableSleep(&shared->flip_ended, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* The same, and have nothing closed at all. */
+static void
+lock_open_pool(void)
+{
+	ClosingKind kind;
+
+	lock_between_flips();
+	kind = closing_read().kind;
+	if (kind != CLOSING_NONE)
+	{
+		LWLockRelease(shared->lock);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 kind == CLOSING_FREEZE ?
+				 errmsg("the buffer pool is frozen already") :
+				 errmsg("buffers are closed by pg_mshare_protect()"),
+				 errhint("pg_mshare_thaw() reopens the pool.")));
+	}
+}
+
+/* Stay closed; returns early if the closing is ended by the worker. */
+static void
+hold_closed(uint64 serial, int64 hold_us)
+{
+	TimestampTz end = GetCurrentTimestamp() + hold_us;
+
+	for (;;)
+	{
+		uint32		generation = pg_atomic_read_u32(&pool->generation);
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= end || !closing_is(serial))
+			return;
+		futex_wait(&pool->generation, generation, end - now);
+	}
+}
+
+/*
+ * Close a range, hold it closed and reopen it.  Interrupts are held and nothing is
+ * looked up or allocated in between.
+ */
+void
+closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
+			 FlipResult *up)
+{
+	Closing		noted;
+	TimestampTz closed_until;
+	uint64		waits;
+	bool		mine = true;
+
+	check_closing(range);
+	lock_open_pool();
+	HOLD_INTERRUPTS();
+	closing_begin(CLOSING_FLIP, mshare_freeze_timeout * INT64CONST(1000));
+	noted = closing_read();
+	closing_apply(range, down);
+	if (hold_us > 0)
+	{
+		LWLockRelease(shared->lock);
+		hold_closed(noted.serial, hold_us);
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		mine = closing_is(noted.serial);
+	}
+	if (mine)
+	{
+		reopen(range, up);
+		closed_until = GetCurrentTimestamp();
+		waits = closing_forget();
+	}
+	LWLockRelease(shared->lock);
+	RESUME_INTERRUPTS();
+
+	if (!mine)
+		report_failure(&(FlipResult) {.sys_errno = ECANCELED});
+
+	ereport(LOG,
+			(errmsg("pg_mshare: buffers %d to %d were closed (%s) from %s for %.3f ms, " UINT64_FORMAT " writes waited",
+					range->first + 1, range->first + range->count,
+					protection_name(range->protection),
+					timestamptz_to_str(noted.since),
+					(closed_until - noted.since) / 1000.0, waits),
+			 errhidestmt(true)));
+}
+
+static void
+log_closing(const PoolRange *range)
+{
+	Closing		now = closing_read();
+
+	ereport(LOG,
+			(errmsg("pg_mshare: buffers %d to %d are closed (%s) by process %d, until %s at the latest",
+					range->first + 1, range->first + range->count,
+					protection_name(range->protection), MyProcPid,
+					timestamptz_to_str(now.deadline))));
+}
+
+/* Set the protection of a range, as part of the closing that is in force if any. */
+void
+closing_protect(const PoolRange *range, FlipResult *result)
+{
+	bool		closing = range->protection != POOL_READWRITE;
+	PoolRange	whole = {0, NBuffers};
+
+	if (closing)
+		check_closing(range);
+	lock_between_flips();
+	if (closing_read().kind == CLOSING_FREEZE)
+	{
+		LWLockRelease(shared->lock);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the buffer pool is frozen"),
+				 errhint("pg_mshare_thaw() reopens the pool.")));
+	}
+	if (pool_plan()->nranges + 2 > POOL_MAX_RANGES)
+	{
+		LWLockRelease(shared->lock);
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many ranges of different protection"),
+				 errdetail("The limit is %d.", POOL_MAX_RANGES),
+				 errhint("Protect larger ranges, or reopen some.")));
+	}
+
+	if (closing)
+	{
+		if (closing_read().kind == CLOSING_NONE)
+			closing_begin(CLOSING_PROTECT, mshare_freeze_timeout * INT64CONST(1000));
+		closing_apply(range, result);
+		LWLockRelease(shared->lock);
+		log_closing(range);
+		return;
+	}
+
+	reopen(range, result);
+	if (closing_read().kind == CLOSING_PROTECT &&
+		pool_range_protection(&whole, &whole.protection))
+		closing_end("pg_mshare_protect");
+	LWLockRelease(shared->lock);
+}
+
+void
+closing_freeze(int64 timeout_us)
+{
+	PoolRange	whole = {0, NBuffers, POOL_READ};
+	FlipResult	result;
+
+	check_closing(&whole);
+	lock_open_pool();
+	closing_begin(CLOSING_FREEZE, timeout_us);
+	closing_apply(&whole, &result);
+	LWLockRelease(shared->lock);
+	log_closing(&whole);
+}
+
+/* Reopen the pool; false if nothing was closed. */
+bool
+closing_thaw(void)
+{
+	bool		closed;
+
+	lock_between_flips();
+	closed = closing_read().kind != CLOSING_NONE;
+	if (closed)
+		closing_end("pg_mshare_thaw");
+	LWLockRelease(shared->lock);
+	return closed;
+}
+
+/* ----------
+ * The worker
+ * ----------
+ */
+
+/* Take the lock, unless its holder does not let go of it. */
+static bool
+lock_within(int64 timeout_us)
+{
+	TimestampTz end = GetCurrentTimestamp() + timeout_us;
+
+	while (!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
+	{
+		if (GetCurrentTimestamp() >= end)
+			return false;
+		pg_usleep(1000);
+	}
+	return true;
+}
+
+/* End the closing that is in force, with the lock or without. */
+static void
+worker_end_closing(uint64 serial, const char *why)
+{
+	bool		locked = lock_within(LOCK_TIMEOUT_US);
+
+	if (!locked)
+		ereport(WARNING,
+				(errmsg("a change of the buffer pool's protection does not end"),
+				 errdetail("The pool is reopened regardless.")));
+	if (closing_is(serial))
+		closing_end(why);
+	if (locked)
+		LWLockRelease(shared->lock);
+}
+
+/*
+ * Somebody is parked under a header lock: open the pool, let it pass, and restore
+ * what was closed.
+ */
+static void
+worker_relieve(void)
+{
+	static PoolPlan closed;
+	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
+	Closing		now;
+	FlipResult	result;
+	int			reclosing;
+
+	if (!lock_within(LOCK_TIMEOUT_US))
+		return;					/* "urgent" stays, and we come again */
+	pg_atomic_exchange_u32(&shared->urgent, 0);
+
+	now = closing_read();
+	if (now.kind == CLOSING_NONE)
+	{
+		LWLockRelease(shared->lock);
+		return;
+	}
+
+	SpinLockAcquire(&shared->mutex);
+	reclosing = ++shared->closing.reclosings;
+	SpinLockRelease(&shared->mutex);
+	if (reclosing > MAX_RECLOSINGS)
+	{
+		ereport(WARNING,
+				(errmsg("the closing of the buffer pool is given up"),
+				 errdetail("%d times a process had to write while it held a buffer header's spinlock.",
+						   reclosing),
+				 errhint("Hint bits of many pages are being set; try again later.")));
+		closing_end("header locks");
+		LWLockRelease(shared->lock);
+		return;
+	}
+
+	closed = *pool_plan();
+	reopen(&whole, &result);
+	for (int waited = 0; waited < RELIEF_TIMEOUT_US; waited += RELIEF_POLL_US)
+	{
+		if (processes_parked(PARKED_UNDER_HEADER_LOCK) == 0)
+			break;
+		pg_usleep(RELIEF_POLL_US);
+	}
+	for (int i = 0; i < closed.nranges; i++)
+	{
+		if (closed.ranges[i].protection == POOL_READWRITE)
+			continue;
+		if (!pool_protect(&closed.ranges[i], now.deadline, &result))
+		{
+			closing_end("closing failed");
+			break;
+		}
+	}
+	ereport(LOG,
+			(errmsg("pg_mshare: buffer pool reopened for a moment, as a process had to write while it held a buffer header's spinlock (%d of %d)",
+					reclosing, MAX_RECLOSINGS)));
+	LWLockRelease(shared->lock);
+}
+
+/* Whatever ends the worker, nothing stays closed behind it. */
+static void
+worker_exit(int code, Datum arg)
+{
+	Closing		now;
+
+	SpinLockAcquire(&shared->mutex);
+	shared->worker = NULL;
+	SpinLockRelease(&shared->mutex);
+
+	now = closing_read();
+	if (now.kind != CLOSING_NONE)
+		worker_end_closing(now.serial, "freeze worker exits");
+
+	/* Until here, parked processes could count on us. */
+	shared->worker_pid = 0;
+}
+
+static void
+worker_start(void)
+{
+	Closing		now;
+
+	before_shmem_exit(worker_exit, 0);
+	SpinLockAcquire(&shared->mutex);
+	shared->worker = MyProc;
+	shared->worker_pid = MyProcPid;
+	shared->worker_wakes_at = DT_NOEND;
+	SpinLockRelease(&shared->mutex);
+
+	now = closing_read();
+	if (now.kind != CLOSING_NONE)
+		worker_end_closing(now.serial, "freeze worker starts");
+}
+
+/*
+ * How long to sleep, in ms, -1 for ever.  Once it has been woken for a closing the
+ * worker sleeps until its deadline even if it has ended meanwhile, so that frequent
+ * flips do not wake it each time.
+ */
+static long
+worker_nap(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz wakes_at;
+
+	SpinLockAcquire(&shared->mutex);
+	if (shared->closing.kind != CLOSING_NONE)
+		shared->worker_wakes_at = shared->closing.deadline;
+	else if (shared->worker_wakes_at <= now)
+		shared->worker_wakes_at = DT_NOEND;
+	wakes_at = shared->worker_wakes_at;
+	SpinLockRelease(&shared->mutex);
+
+	if (wakes_at == DT_NOEND)
+		return -1;
+	return Max((wakes_at - now + 999) / 1000, 0);
+}
+
+void
+pg_mshare_freeze_worker_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	worker_start();
+
+	for (;;)
+	{
+		Closing		now;
+		long		nap;
+		int			events;
+
+		ResetLatch(MyLatch);
+
+		/* Not 0, or the postmaster would not start us again. */
+		if (ShutdownRequestPending)
+			proc_exit(1);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		if (pg_atomic_read_u32(&shared->urgent))
+			worker_relieve();
+
+		now = closing_read();
+		if (now.kind != CLOSING_NONE && GetCurrentTimestamp() >= now.deadline)
+			worker_end_closing(now.serial, "timeout");
+
+		nap = pg_atomic_read_u32(&shared->urgent) ? 0 : worker_nap();
+		events = WaitLatch(MyLatch,
+						   WL_LATCH_SET | WL_POSTMASTER_DEATH |
+						   (nap >= 0 ? WL_TIMEOUT : 0),
+						   nap, PG_WAIT_EXTENSION);
+		if (events & WL_POSTMASTER_DEATH)
+			proc_exit(1);
+	}
+}

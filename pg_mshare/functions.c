@@ -1,0 +1,467 @@
+/*-------------------------------------------------------------------------
+ *
+ * functions.c
+ *	  The SQL interface.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "pg_mshare.h"
+
+PG_FUNCTION_INFO_V1(pg_mshare_status);
+PG_FUNCTION_INFO_V1(pg_mshare_flip);
+PG_FUNCTION_INFO_V1(pg_mshare_protect);
+PG_FUNCTION_INFO_V1(pg_mshare_ranges);
+PG_FUNCTION_INFO_V1(pg_mshare_freeze);
+PG_FUNCTION_INFO_V1(pg_mshare_thaw);
+PG_FUNCTION_INFO_V1(pg_mshare_backends);
+
+/* ----------
+ * What /proc knows of a process
+ * ----------
+ */
+
+/* The "Name:  number kB" of /proc/PID/status in bytes, -1: unreadable */
+static int64
+proc_status_bytes(int pid, const char *name)
+{
+	char		path[64];
+	char		line[256];
+	FILE	   *file;
+	int64		bytes = -1;
+	size_t		length = strlen(name);
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return -1;
+	while (bytes < 0 && fgets(line, sizeof(line), file) != NULL)
+	{
+		if (strncmp(line, name, length) == 0 && line[length] == ':')
+			bytes = strtoll(line + length + 1, NULL, 10) * 1024;
+	}
+	fclose(file);
+	return bytes;
+}
+
+/* Minor faults from /proc/PID/stat, -1: unreadable */
+static int64
+proc_minor_faults(int pid)
+{
+	char		path[64];
+	char		line[1024];
+	FILE	   *file;
+	int64		faults = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return -1;
+	if (fgets(line, sizeof(line), file) != NULL)
+	{
+		/* The command in parentheses may hold anything. */
+		char	   *rest = strrchr(line, ')');
+
+		if (rest == NULL ||
+			sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u " INT64_FORMAT, &faults) != 1)
+			faults = -1;
+	}
+	fclose(file);
+	return faults;
+}
+
+/* Does the process map something at the pool's address?  -1: unreadable */
+static int
+proc_maps_pool(int pid)
+{
+	char		path[64];
+	char		line[PATH_MAX + 128];
+	FILE	   *file;
+	int			found = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return -1;
+	while (!found && fgets(line, sizeof(line), file) != NULL)
+		found = strtoull(line, NULL, 16) == (uintptr_t) pool_base;
+	fclose(file);
+	return found;
+}
+
+/*
+ * What a process without an entry among the backends calls itself in its title,
+ * "postgres: logger " for example.  Returns palloc'd memory or NULL.
+ */
+static char *
+proc_title(int pid)
+{
+	char		path[64];
+	char		line[256];
+	FILE	   *file;
+	char	   *title = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	file = fopen(path, "r");
+	if (file == NULL)
+		return NULL;
+	if (fgets(line, sizeof(line), file) != NULL)
+	{
+		char	   *colon = strstr(line, ": ");
+		size_t		length;
+
+		title = pstrdup(colon ? colon + 2 : line);
+		length = strlen(title);
+		while (length > 0 && title[length - 1] == ' ')
+			title[--length] = '\0';
+	}
+	fclose(file);
+	return title;
+}
+
+/* Returns NULL where it is not known. */
+static const char *
+process_type(int pid)
+{
+	int			nbackends = pgstat_fetch_stat_numbackends();
+
+	if (pid == PostmasterPid)
+		return "postmaster";
+
+	for (int i = 1; i <= nbackends; i++)
+	{
+		PgBackendStatus *backend =
+			&pgstat_get_local_beentry_by_index(i)->backendStatus;
+
+		if (backend->st_procpid == pid)
+			return GetBackendTypeDesc(backend->st_backendType);
+	}
+	return proc_title(pid);
+}
+
+/* ----------
+ * Arguments and results
+ * ----------
+ */
+
+static PoolProtection
+get_protection(FunctionCallInfo fcinfo, int arg)
+{
+	char	   *word = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+
+	for (PoolProtection protection = POOL_NONE; protection <= POOL_READWRITE; protection++)
+	{
+		if (strcmp(word, protection_name(protection)) == 0)
+			return protection;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized protection \"%s\"", word),
+			 errhint("Protections are \"rw\", \"r\" and \"none\".")));
+}
+
+/* Arguments (protection, first_buffer, buffers) at the given positions */
+static PoolRange
+get_range(FunctionCallInfo fcinfo, int protection, int first, int count)
+{
+	PoolRange	range;
+	int			unit = Max(pool_page_size / BLCKSZ, 1);
+	int			end;
+
+	if (PG_ARGISNULL(protection) || PG_ARGISNULL(first))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("protection and first_buffer must not be null")));
+	range.protection = get_protection(fcinfo, protection);
+	range.first = PG_GETARG_INT32(first) - 1;
+	if (range.first < 0 || range.first >= NBuffers)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("first_buffer must be between 1 and %d", NBuffers)));
+	range.count = PG_ARGISNULL(count) ? NBuffers - range.first : PG_GETARG_INT32(count);
+	if (range.count < 1 || range.count > NBuffers - range.first)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("buffers must be between 1 and %d with that first_buffer",
+						NBuffers - range.first)));
+
+	end = range.first + range.count;
+	if (range.first % unit != 0 || (end % unit != 0 && end != NBuffers))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a range must consist of whole huge pages"),
+				 errhint("With huge pages a range begins at buffer 1 + n * %d and has a multiple of %d buffers.",
+						 unit, unit)));
+	return range;
+}
+
+/* An interval in microseconds, at least "least" and within freeze_timeout */
+static int64
+get_closed_time(FunctionCallInfo fcinfo, int arg, const char *name, int64 least)
+{
+	Interval   *interval = PG_GETARG_INTERVAL_P(arg);
+	int64		limit = mshare_freeze_timeout * INT64CONST(1000);
+
+	if (interval->month != 0 || interval->day != 0 ||
+		interval->time < least || interval->time > limit)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between %d ms and pg_mshare.freeze_timeout (%d ms)",
+						name, (int) (least / 1000), mshare_freeze_timeout)));
+	return interval->time;
+}
+
+/* How many processes a flip reached; the region knows for its own. */
+static int
+flip_processes(const FlipResult *result)
+{
+	ProviderUsage usage;
+
+	if (result->processes > 0)
+		return result->processes;
+	provider->usage(&usage);
+	return usage.processes;
+}
+
+static int64
+range_bytes(const PoolRange *range)
+{
+	Size		offset;
+	Size		size;
+
+	pool_range_bytes(range, &offset, &size);
+	return size;
+}
+
+static TupleDesc
+result_type(FunctionCallInfo fcinfo)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return BlessTupleDesc(tupdesc);
+}
+
+static Datum
+result_row(TupleDesc tupdesc, Datum *values, bool *nulls)
+{
+	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+}
+
+/* ----------
+ * Functions
+ * ----------
+ */
+
+Datum
+pg_mshare_flip(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[5];
+	bool		nulls[5] = {false};
+	PoolRange	range;
+	int64		hold_us;
+	FlipResult	down;
+	FlipResult	up;
+
+	mshare_require();
+	range = get_range(fcinfo, 0, 2, 3);
+	if (range.protection == POOL_READWRITE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("pg_mshare_flip() closes buffers: its protection cannot be \"rw\""),
+				 errhint("Use \"r\" or \"none\".")));
+	if (PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("hold must not be null")));
+	hold_us = get_closed_time(fcinfo, 1, "hold", 0);
+
+	closing_flip(&range, hold_us, &down, &up);
+
+	values[0] = CStringGetTextDatum(provider->name);
+	values[1] = Int64GetDatum(range_bytes(&range));
+	values[2] = Int32GetDatum(flip_processes(&down));
+	values[3] = Float8GetDatum(down.elapsed_us);
+	values[4] = Float8GetDatum(up.elapsed_us);
+	return result_row(tupdesc, values, nulls);
+}
+
+Datum
+pg_mshare_protect(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	PoolRange	range;
+	FlipResult	result;
+
+	mshare_require();
+	range = get_range(fcinfo, 0, 1, 2);
+
+	closing_protect(&range, &result);
+
+	values[0] = CStringGetTextDatum(provider->name);
+	values[1] = Int64GetDatum(range_bytes(&range));
+	values[2] = Int32GetDatum(flip_processes(&result));
+	values[3] = Float8GetDatum(result.elapsed_us);
+	return result_row(tupdesc, values, nulls);
+}
+
+Datum
+pg_mshare_freeze(PG_FUNCTION_ARGS)
+{
+	mshare_require();
+	closing_freeze(PG_ARGISNULL(0) ?
+				   mshare_freeze_timeout * INT64CONST(1000) :
+				   get_closed_time(fcinfo, 0, "timeout", 1000));
+	PG_RETURN_VOID();
+}
+
+Datum
+pg_mshare_thaw(PG_FUNCTION_ARGS)
+{
+	mshare_require();
+	PG_RETURN_BOOL(closing_thaw());
+}
+
+/* The page tables that the server's processes have for themselves, -1: unknown */
+static int64
+private_page_table_bytes(void)
+{
+	ProcessEntry *processes;
+	int			nprocesses = processes_list(&processes);
+	int64		sum = 0;
+
+	for (int i = 0; i < nprocesses; i++)
+	{
+		int64		bytes = proc_status_bytes(processes[i].pid, "VmPTE");
+
+		if (bytes >= 0)
+			sum += bytes;
+		else if (kill(processes[i].pid, 0) == 0)
+			return -1;
+	}
+	return sum;
+}
+
+Datum
+pg_mshare_status(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[12];
+	bool		nulls[12];
+	PoolRange	whole = {0, NBuffers};
+	PoolProtection protection;
+	ProviderUsage usage;
+	TimestampTz frozen_since;
+	int64		private_bytes;
+
+	mshare_require_preload();
+	memset(nulls, true, sizeof(nulls));
+
+#define SET(column, value) (values[column] = (value), nulls[column] = false)
+	SET(3, Int32GetDatum(NBuffers));
+	if (provider == NULL)
+	{
+		SET(0, CStringGetTextDatum("off"));
+		return result_row(tupdesc, values, nulls);
+	}
+
+	provider->usage(&usage);
+	frozen_since = freeze_frozen_since();
+	private_bytes = private_page_table_bytes();
+	SET(0, CStringGetTextDatum(provider->name));
+	SET(1, CStringGetTextDatum(psprintf("%p", pool_base)));
+	SET(2, Int64GetDatum(pool_mapped_bytes));
+	SET(4, CStringGetTextDatum(pool_range_protection(&whole, &protection) ?
+							   protection_name(protection) : "mixed"));
+	SET(5, Int64GetDatum(usage.page_table_bytes));
+	if (private_bytes >= 0)
+		SET(6, Int64GetDatum(private_bytes));
+	SET(7, Int32GetDatum(usage.processes));
+	SET(8, Int64GetDatum(pg_atomic_read_u64(&pool->flips)));
+	SET(9, Float8GetDatum(pg_atomic_read_u64(&pool->last_flip_ns) / 1000.0));
+	if (frozen_since != 0)
+		SET(10, TimestampTzGetDatum(frozen_since));
+	SET(11, Int32GetDatum(processes_parked(PARKED)));
+#undef SET
+
+	return result_row(tupdesc, values, nulls);
+}
+
+Datum
+pg_mshare_ranges(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	PoolPlan   *plan;
+
+	mshare_require();
+	InitMaterializedSRF(fcinfo, 0);
+
+	plan = palloc(sizeof(PoolPlan));
+	pool_copy_plan(plan);
+	for (int i = 0; i < plan->nranges; i++)
+	{
+		PoolRange  *range = &plan->ranges[i];
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = Int32GetDatum(range->first + 1);
+		values[1] = Int32GetDatum(range->count);
+		values[2] = CStringGetTextDatum(protection_name(range->protection));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+pg_mshare_backends(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ProcessEntry *processes;
+	int			nprocesses;
+
+	mshare_require();
+	InitMaterializedSRF(fcinfo, 0);
+
+	nprocesses = processes_list(&processes);
+	for (int i = 0; i < nprocesses; i++)
+	{
+		int			pid = processes[i].pid;
+		const char *type = process_type(pid);
+		int64		page_table_bytes = proc_status_bytes(pid, "VmPTE");
+		int64		minor_faults = proc_minor_faults(pid);
+		int			attached = proc_maps_pool(pid);
+		Datum		values[5];
+		bool		nulls[5];
+
+		values[0] = Int32GetDatum(pid);
+		nulls[0] = false;
+		nulls[1] = type == NULL;
+		values[1] = type ? CStringGetTextDatum(type) : (Datum) 0;
+		nulls[2] = page_table_bytes < 0;
+		values[2] = Int64GetDatum(page_table_bytes);
+		nulls[3] = minor_faults < 0;
+		values[3] = Int64GetDatum(minor_faults);
+		nulls[4] = attached < 0;
+		values[4] = BoolGetDatum(attached > 0);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

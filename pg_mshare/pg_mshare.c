@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * pg_mshare.c
+ *	  Shared buffers in memory whose protection flips for all processes at once.
+ *
+ * At the start of the server the pool of shared buffers is moved out of the main
+ * shared-memory area: the extension maps memory of its own, points BufferBlocks at
+ * it, and every process forked later inherits both.  Buffer descriptors, locks and
+ * WAL buffers stay where they are.
+ *
+ *	pool.c					the mapping, and the plan of its protection
+ *	processes.c				every process that maps it, and how to reach it
+ *	provider_mshare.c		flips by one ioctl() on an msharefs region
+ *	provider_mprotect.c		flips by a signal to each process
+ *	faults.c				what a write into closed buffers does
+ *	freeze.c				closings, their limits, and the worker that ends them
+ *	functions.c				the SQL interface
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "utils/guc.h"
+
+#include "pg_mshare.h"
+
+PG_MODULE_MAGIC;
+
+typedef enum WantedProvider
+{
+	WANT_AUTO,
+	WANT_MSHARE,
+	WANT_MPROTECT,
+	WANT_OFF
+} WantedProvider;
+
+static const struct config_enum_entry provider_options[] = {
+	{"auto", WANT_AUTO, false},
+	{"mshare", WANT_MSHARE, false},
+	{"mprotect", WANT_MPROTECT, false},
+	{"off", WANT_OFF, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry huge_pages_options[] = {
+	{"off", POOL_HUGE_OFF, false},
+	{"try", POOL_HUGE_TRY, false},
+	{"on", POOL_HUGE_ON, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry on_fault_options[] = {
+	{"wait", ON_FAULT_WAIT, false},
+	{"crash", ON_FAULT_CRASH, false},
+	{NULL, 0, false}
+};
+
+/* GUCs */
+static int	mshare_provider = WANT_AUTO;
+char	   *mshare_path = NULL;
+bool		mshare_populate = false;
+int			mshare_huge_pages = POOL_HUGE_OFF;
+int			mshare_on_fault = ON_FAULT_WAIT;
+int			mshare_freeze_timeout = 10000;
+bool		mshare_debug_ignore_header_lock = false;
+
+const Provider *provider = NULL;
+
+static bool preloaded = false;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+void		_PG_init(void);
+
+static void
+define_settings(void)
+{
+	DefineCustomEnumVariable("pg_mshare.provider",
+							 "Selects how the protection of shared buffers is changed.",
+							 "auto uses msharefs where the kernel has it, and mprotect() in every process elsewhere.",
+							 &mshare_provider,
+							 WANT_AUTO, provider_options,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("pg_mshare.path",
+							   "Sets the directory where msharefs is mounted.",
+							   NULL,
+							   &mshare_path,
+							   "/sys/fs/mshare",
+							   PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("pg_mshare.populate",
+							 "Allocates shared buffers and fills their page tables at server start.",
+							 NULL,
+							 &mshare_populate,
+							 false,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_mshare.huge_pages",
+							 "Backs shared buffers with huge pages of 2 MB.",
+							 "The server's own huge_pages backs an area that stays unused.",
+							 &mshare_huge_pages,
+							 POOL_HUGE_OFF, huge_pages_options,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_mshare.on_fault",
+							 "Selects what a write into closed buffers does to its process.",
+							 NULL,
+							 &mshare_on_fault,
+							 ON_FAULT_WAIT, on_fault_options,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_mshare.freeze_timeout",
+							"Sets the longest time that buffers stay closed.",
+							NULL,
+							&mshare_freeze_timeout,
+							10000, 100, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("pg_mshare.debug_ignore_header_lock",
+							 "Lets writers sleep while they hold a buffer header's spinlock.",
+							 "For tests only: the server will PANIC.",
+							 &mshare_debug_ignore_header_lock,
+							 false,
+							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved("pg_mshare");
+}
+
+static void
+mshare_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+
+	freeze_request();
+}
+
+static void
+mshare_shmem_startup(void)
+{
+	bool		first = pool_base == NULL;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	freeze_startup();
+	LWLockRelease(AddinShmemInitLock);
+
+	pool_startup(mshare_provider == WANT_MPROTECT ?
+				 &provider_mprotect : &provider_mshare,
+				 mshare_provider == WANT_AUTO);
+	if (first)
+	{
+		processes_startup();
+		faults_startup();
+	}
+}
+
+void
+mshare_require_preload(void)
+{
+	if (!preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_mshare must be loaded via shared_preload_libraries"),
+				 errhint("Add pg_mshare to shared_preload_libraries and restart the server.")));
+}
+
+/* For functions that have nothing to work on without the pool */
+void
+mshare_require(void)
+{
+	mshare_require_preload();
+	if (provider == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_mshare is off"),
+				 errhint("Set pg_mshare.provider to auto and restart the server.")));
+}
+
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	preloaded = true;
+	define_settings();
+
+	if (mshare_provider == WANT_OFF)
+	{
+		ereport(LOG,
+				(errmsg("pg_mshare: off, shared buffers stay where they are")));
+		return;
+	}
+
+	/* A single-user server has no worker that could end a closing. */
+	if (!IsPostmasterEnvironment)
+		return;
+
+	freeze_register_worker();
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = mshare_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = mshare_shmem_startup;
+}

@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * pool.c
+ *	  The buffer pool's mapping and the plan of its protection.
+ *
+ * The pool is mapped once, by the postmaster, and lives as long as it does:
+ * every child inherits it at the same address, across crash restarts too.  The
+ * syslogger survives such a restart with the old mapping, so a fresh pool each
+ * time would leak the whole old one.
+ *
+ * Which buffers have which protection is written down in a *plan*, in shared
+ * memory of our own, because the logger detaches from the server's and because
+ * it has to outlive a crash restart.  There are two plans; the generation
+ * counter says which one is in force, and the other one is written while nobody
+ * needs it.  Readers take no lock, as they are signal handlers: they read the
+ * counter, use the plan, and start again if the counter has moved.  Writers
+ * hold the lock in freeze.c.  The counter is the futex that parked faults wait
+ * on, so there is no moment between "still closed" and "asleep" to miss a
+ * wakeup in.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/bufmgr.h"
+#include "storage/pg_shmem.h"
+#include "utils/timestamp.h"
+
+#include "pg_mshare.h"
+
+/* How long the restart of a crashed server waits for the logger's answer */
+#define RESTART_TIMEOUT_MS 5000
+
+PoolControl *pool = NULL;
+char	   *pool_base = NULL;
+Size		pool_mapped_bytes = 0;
+Size		pool_page_size = 0;
+
+static void
+pool_map(const Provider *wanted, bool fallback)
+{
+	Size		bytes = (Size) NBuffers * BLCKSZ;
+	PoolControl *control;
+	char	   *base;
+
+	control = mmap(NULL, sizeof(PoolControl), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (control == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map %zu bytes of shared memory for pg_mshare: %m",
+						sizeof(PoolControl))));
+
+	/* Generation 0 means "unknown" in processes.c. */
+	pg_atomic_init_u32(&control->generation, 2);
+	pg_atomic_init_u64(&control->waits, 0);
+	pg_atomic_init_u64(&control->flips, 0);
+	pg_atomic_init_u64(&control->last_flip_ns, 0);
+	control->plans[0].nranges = 1;
+	control->plans[0].ranges[0] = (PoolRange) {0, NBuffers, POOL_READWRITE};
+	control->plans[0].change = control->plans[0].ranges[0];
+	pool = control;
+
+	provider = wanted;
+	base = wanted->map(&bytes, &pool_page_size, fallback ? LOG : FATAL);
+	if (base == NULL)
+	{
+		provider = &provider_mprotect;
+		base = provider->map(&bytes, &pool_page_size, FATAL);
+	}
+	pool_mapped_bytes = bytes;
+	pool_base = base;
+
+	ereport(LOG,
+			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p",
+					provider->name, bytes / (1024 * 1024), base),
+			 huge_pages == HUGE_PAGES_ON ?
+			 errhint("huge_pages = on reserves huge pages for the server's own buffer area too, which stays unused. Set huge_pages to off or try, and pg_mshare.huge_pages to on.") : 0));
+}
+
+/* The server starts again after a crash: everything may be half closed. */
+static void
+pool_reopen(void)
+{
+	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
+	FlipResult	result;
+
+	if (!pool_protect(&whole,
+					  GetCurrentTimestamp() + RESTART_TIMEOUT_MS * INT64CONST(1000),
+					  &result))
+	{
+		errno = result.sys_errno;
+		ereport(result.sys_errno == ETIMEDOUT ? WARNING : FATAL,
+				(errmsg("could not reopen the buffer pool after a crash: %m"),
+				 result.pid != 0 ?
+				 errdetail("Process %d did not answer.", result.pid) : 0));
+	}
+}
+
+/*
+ * Called from the shared-memory startup hook, at the start of the postmaster
+ * and at each crash restart.  No page is read or written before it returns, so
+ * there is nothing to copy.
+ */
+void
+pool_startup(const Provider *wanted, bool fallback)
+{
+	if (pool_base == NULL)
+		pool_map(wanted, fallback);
+	else
+		pool_reopen();
+
+	/* InitBufferPool() has just pointed it at the server's own area. */
+	BufferBlocks = pool_base;
+}
+
+/* Async-signal-safe */
+bool
+pool_contains(const void *address)
+{
+	return (const char *) address >= pool_base &&
+		(const char *) address < pool_base + (Size) NBuffers * BLCKSZ;
+}
+
+/* The bytes of a range; the last buffer's range ends with the mapping. */
+void
+pool_range_bytes(const PoolRange *range, Size *offset, Size *size)
+{
+	int			end = range->first + range->count;
+
+	*offset = (Size) range->first * BLCKSZ;
+	*size = (end == NBuffers ? pool_mapped_bytes : (Size) end * BLCKSZ) - *offset;
+}
+
+static void
+plan_append(PoolPlan *plan, int first, int end, PoolProtection protection)
+{
+	PoolRange  *last = plan->nranges > 0 ? &plan->ranges[plan->nranges - 1] : NULL;
+
+	if (first >= end)
+		return;
+	if (last != NULL && last->protection == protection)
+		last->count += end - first;
+	else
+		plan->ranges[plan->nranges++] = (PoolRange) {first, end - first, protection};
+}
+
+/*
+ * Put a change into force on paper and return the new generation.  The caller
+ * has made sure that there is room: a change adds two ranges at most.
+ */
+uint32
+pool_publish(const PoolRange *change)
+{
+	uint32		generation = pg_atomic_read_u32(&pool->generation);
+	const PoolPlan *old = &pool->plans[generation & 1];
+	PoolPlan   *new;
+	int			end = change->first + change->count;
+
+	/* 0 means "unknown"; skip it without changing the order of the plans. */
+	if (++generation == 0)
+		generation = 2;
+	new = &pool->plans[generation & 1];
+
+	new->change = *change;
+	new->nranges = 0;
+	for (int i = 0; i < old->nranges; i++)
+	{
+		const PoolRange *range = &old->ranges[i];
+
+		plan_append(new, range->first,
+					Min(range->first + range->count, change->first),
+					range->protection);
+		if (range->first <= change->first &&
+			change->first < range->first + range->count)
+			plan_append(new, change->first, end, change->protection);
+		plan_append(new, Max(range->first, end), range->first + range->count,
+					range->protection);
+	}
+
+	/* A full barrier: the plan is complete before it is in force. */
+	pg_atomic_exchange_u32(&pool->generation, generation);
+	return generation;
+}
+
+/* Let every parked fault look again. */
+void
+pool_wake(void)
+{
+	futex_wake_all(&pool->generation);
+}
+
+/* The plan in force; stable only while the lock in freeze.c is held. */
+const PoolPlan *
+pool_plan(void)
+{
+	return &pool->plans[pg_atomic_read_u32(&pool->generation) & 1];
+}
+
+/* A copy of the plan in force, for those without the lock */
+void
+pool_copy_plan(PoolPlan *copy)
+{
+	uint32		generation;
+
+	do
+	{
+		generation = pg_atomic_read_u32(&pool->generation);
+		pg_read_barrier();
+		*copy = pool->plans[generation & 1];
+		pg_read_barrier();
+	} while (generation != pg_atomic_read_u32(&pool->generation));
+}
+
+/* Async-signal-safe */
+PoolProtection
+pool_buffer_protection(int buffer)
+{
+	uint32		generation;
+	PoolProtection protection;
+
+	do
+	{
+		const PoolPlan *plan;
+		int			low = 0;
+		int			high;
+
+		generation = pg_atomic_read_u32(&pool->generation);
+		pg_read_barrier();
+		plan = &pool->plans[generation & 1];
+		high = Min(plan->nranges, POOL_MAX_RANGES) - 1;
+		while (low < high)
+		{
+			int			middle = (low + high + 1) / 2;
+
+			if (plan->ranges[middle].first <= buffer)
+				low = middle;
+			else
+				high = middle - 1;
+		}
+		protection = plan->ranges[low].protection;
+		pg_read_barrier();
+	} while (generation != pg_atomic_read_u32(&pool->generation));
+
+	return protection;
+}
+
+/* The one protection that a range has, or false if it is mixed. */
+bool
+pool_range_protection(const PoolRange *range, PoolProtection *protection)
+{
+	const PoolPlan *plan = pool_plan();
+
+	for (int i = 0; i < plan->nranges; i++)
+	{
+		const PoolRange *here = &plan->ranges[i];
+
+		if (here->first <= range->first &&
+			range->first < here->first + here->count)
+		{
+			*protection = here->protection;
+			return range->first + range->count <= here->first + here->count;
+		}
+	}
+	return false;
+}
+
+int
+pool_prot_flags(PoolProtection protection)
+{
+	switch (protection)
+	{
+		case POOL_NONE:
+			return PROT_NONE;
+		case POOL_READ:
+			return PROT_READ;
+		case POOL_READWRITE:
+			return PROT_READ | PROT_WRITE;
+	}
+	return PROT_NONE;
+}
+
+/* Change the protection of a range for every process, and time it. */
+bool
+pool_protect(const PoolRange *change, TimestampTz deadline, FlipResult *result)
+{
+	instr_time	start;
+	instr_time	elapsed;
+	bool		done;
+
+	memset(result, 0, sizeof(*result));
+	INSTR_TIME_SET_CURRENT(start);
+	done = provider->protect(change, deadline, result);
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, start);
+
+	result->elapsed_us = INSTR_TIME_GET_DOUBLE(elapsed) * 1e6;
+	pg_atomic_fetch_add_u64(&pool->flips, 1);
+	pg_atomic_write_u64(&pool->last_flip_ns,
+						(uint64) (result->elapsed_us * 1000));
+	return done;
+}
+
+const char *
+protection_name(PoolProtection protection)
+{
+	switch (protection)
+	{
+		case POOL_NONE:
+			return "none";
+		case POOL_READ:
+			return "r";
+		case POOL_READWRITE:
+			return "rw";
+	}
+	return "unknown";
+}
+
+/* glibc wraps no futex call; timeout_us < 0 waits for ever. */
+int
+futex_wait(pg_atomic_uint32 *word, uint32 value, int64 timeout_us)
+{
+	struct timespec timeout = {
+		.tv_sec = timeout_us / 1000000,
+		.tv_nsec = timeout_us % 1000000 * 1000
+	};
+
+	return syscall(SYS_futex, &word->value, FUTEX_WAIT, value,
+				   timeout_us < 0 ? NULL : &timeout, NULL, 0);
+}
+
+void
+futex_wake_all(pg_atomic_uint32 *word)
+{
+	syscall(SYS_futex, &word->value, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}

@@ -1,0 +1,489 @@
+/*-------------------------------------------------------------------------
+ *
+ * processes.c
+ *	  A registry of every process that maps the pool, and the way to reach it.
+ *
+ * The server's own lists do not do: ProcArray lacks the postmaster, the logger
+ * and children that are just starting, and /proc/PID/task/PID/children may skip
+ * entries while children exit.  So each fork() registers its child:
+ *
+ * - pthread_atfork's prepare handler reserves a slot before the fork, in the
+ *	 parent;
+ * - its child handler claims that slot and brings the mapping up to date before
+ *	 any other code runs in the child;
+ * - a claimed slot holds a robust mutex which the kernel marks when its owner is
+ *	 gone, however it went (exit, exec or SIGKILL).  Only a process whose mutex
+ *	 is held is ever sent a signal, so a recycled pid is not.
+ *
+ * A flip publishes a new generation, asks everybody whose slot shows an older
+ * one to catch up, waits, and looks again until a whole pass finds nobody
+ * behind.  The postmaster is slot 0 and so the first one that a pass looks at: if
+ * it had already caught up then, children forked later inherit the new
+ * protection, and those forked before had reserved their slots before.
+ *
+ * A reservation whose fork() failed is never claimed.  It is given up after a
+ * moment; should its child come after all, that child still catches up before
+ * it runs any other code.
+ *
+ * Acknowledging: the flip puts the generation into slot->asked and counts a
+ * ticket in "unacknowledged"; whoever resets slot->asked takes the ticket back,
+ * so that each is counted once whether the process answers, turns out to be up
+ * to date or dies.  The last ticket wakes the flip.
+ *
+ * Locking: flips are serialised by the lock in freeze.c.  Reserving and claiming
+ * take no lock; slot states change by compare-and-exchange.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/timestamp.h"
+
+#include "pg_mshare.h"
+
+/* How long a flip believes in a child that has not shown up */
+#define RESERVATION_US		(100 * 1000)
+/* How often a flip looks whether somebody who owes an answer has died */
+#define DEATH_CHECK_US		(10 * 1000)
+
+typedef enum SlotState
+{
+	SLOT_FREE,
+	SLOT_RESERVED,				/* a fork is under way */
+	SLOT_LIVE					/* "alive" is held by the process "pid" */
+} SlotState;
+
+typedef struct ProcessSlot
+{
+	pthread_mutex_t alive;
+	pg_atomic_uint32 state;
+	int			pid;
+	pg_atomic_uint32 generation;	/* applied by the process; 0: unknown */
+	pg_atomic_uint32 asked;		/* generation to acknowledge; 0: none */
+	pg_atomic_uint32 parked;	/* enum Parked */
+	int			sys_errno;		/* why applying failed, 0: it did not */
+	TimestampTz reserved_at;
+} ProcessSlot;
+
+typedef struct Registry
+{
+	pg_atomic_uint32 unacknowledged;	/* futex the flip waits on */
+	pg_atomic_uint32 unregistered;	/* children for whom there was no slot */
+	pg_atomic_uint32 used;		/* slots from here on were never used */
+	int			nslots;
+	ProcessSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} Registry;
+
+static Registry *registry = NULL;
+
+/* Inherited by fork() together with the mapping that they describe */
+static uint32 my_generation = 0;
+static ProcessSlot *my_slot = NULL;
+static ProcessSlot *reserved_slot = NULL;
+
+/*
+ * Free the slot if its process has died.  Whoever gets the mutex of a live slot
+ * gets it as EOWNERDEAD; without that the slot has just been freed by another.
+ */
+static bool
+slot_reap(ProcessSlot *slot)
+{
+	int			rc = pthread_mutex_trylock(&slot->alive);
+
+	if (rc == EBUSY)
+		return false;
+	if (rc == EOWNERDEAD)
+	{
+		uint32		asked = pg_atomic_exchange_u32(&slot->asked, 0);
+
+		if (asked != 0)
+			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+		slot->pid = 0;
+		slot->reserved_at = 0;
+		pthread_mutex_consistent(&slot->alive);
+		pg_write_barrier();
+		pg_atomic_write_u32(&slot->state, SLOT_FREE);
+	}
+	if (rc == EOWNERDEAD || rc == 0)
+		pthread_mutex_unlock(&slot->alive);
+	return true;
+}
+
+static ProcessSlot *
+slot_reserve_free(int nslots)
+{
+	for (int i = 0; i < nslots; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+		uint32		expected = SLOT_FREE;
+
+		if (pg_atomic_read_u32(&slot->state) == SLOT_FREE &&
+			pg_atomic_compare_exchange_u32(&slot->state, &expected, SLOT_RESERVED))
+			return slot;
+	}
+	return NULL;
+}
+
+static ProcessSlot *
+slot_reserve(void)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+	ProcessSlot *slot = slot_reserve_free(used);
+
+	if (slot == NULL)
+	{
+		for (int i = 0; i < used; i++)
+		{
+			if (pg_atomic_read_u32(&registry->slots[i].state) == SLOT_LIVE)
+				slot_reap(&registry->slots[i]);
+		}
+		slot = slot_reserve_free(registry->nslots);
+	}
+	if (slot == NULL)
+		return NULL;
+
+	slot->reserved_at = GetCurrentTimestamp();
+	used = slot - registry->slots + 1;
+	for (;;)
+	{
+		uint32		was = pg_atomic_read_u32(&registry->used);
+
+		if (was >= used ||
+			pg_atomic_compare_exchange_u32(&registry->used, &was, used))
+			break;
+	}
+	return slot;
+}
+
+/* Make a reserved slot this process's own; false: it was given up before. */
+static bool
+slot_claim(ProcessSlot *slot)
+{
+	uint32		expected = SLOT_RESERVED;
+
+	if (pthread_mutex_lock(&slot->alive) == EOWNERDEAD)
+		pthread_mutex_consistent(&slot->alive);
+	if (pg_atomic_read_u32(&slot->state) == SLOT_RESERVED)
+	{
+		slot->pid = getpid();
+		slot->sys_errno = 0;
+		pg_atomic_write_u32(&slot->asked, 0);
+		pg_atomic_write_u32(&slot->parked, PARKED_NOT);
+		pg_atomic_write_u32(&slot->generation, my_generation);
+		if (pg_atomic_compare_exchange_u32(&slot->state, &expected, SLOT_LIVE))
+		{
+			my_slot = slot;
+			return true;
+		}
+	}
+	pthread_mutex_unlock(&slot->alive);
+	return false;
+}
+
+static void
+before_fork(void)
+{
+	reserved_slot = slot_reserve();
+}
+
+static void
+after_fork_in_child(void)
+{
+	sigset_t	all;
+	sigset_t	saved;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &saved);
+
+	/* Do not answer in the parent's name. */
+	my_slot = NULL;
+	while (reserved_slot != NULL && !slot_claim(reserved_slot))
+		reserved_slot = slot_reserve();
+	if (reserved_slot == NULL)
+		pg_atomic_fetch_add_u32(&registry->unregistered, 1);
+	reserved_slot = NULL;
+
+	if (provider->catch_up)
+		provider->catch_up();
+
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+/* Once, in the postmaster. */
+void
+processes_startup(void)
+{
+	pthread_mutexattr_t attributes;
+	Size		size;
+	int			nslots;
+
+	/*
+	 * Twice MaxBackends is the postmaster's own limit of children, dead ends
+	 * included; as many again leave room for what backends fork themselves.
+	 */
+	nslots = 4 * MaxBackends + 64;
+	size = offsetof(Registry, slots) + nslots * sizeof(ProcessSlot);
+	registry = mmap(NULL, size, PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (registry == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map %zu bytes of shared memory for pg_mshare: %m",
+						size)));
+
+	registry->nslots = nslots;
+	pg_atomic_init_u32(&registry->unacknowledged, 0);
+	pg_atomic_init_u32(&registry->unregistered, 0);
+	pg_atomic_init_u32(&registry->used, 0);
+
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	for (int i = 0; i < nslots; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		pthread_mutex_init(&slot->alive, &attributes);
+		pg_atomic_init_u32(&slot->state, SLOT_FREE);
+		pg_atomic_init_u32(&slot->generation, 0);
+		pg_atomic_init_u32(&slot->asked, 0);
+		pg_atomic_init_u32(&slot->parked, PARKED_NOT);
+	}
+	pthread_mutexattr_destroy(&attributes);
+
+	my_generation = pg_atomic_read_u32(&pool->generation);
+	if (!slot_claim(slot_reserve()))
+		elog(FATAL, "could not register the postmaster");
+
+	if (pthread_atfork(before_fork, NULL, after_fork_in_child) != 0)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not register fork handlers: %m")));
+}
+
+/* Which generation this process's mapping has; 0: unknown. */
+uint32
+process_generation(void)
+{
+	return my_generation;
+}
+
+/*
+ * Note that this process's mapping has a generation, or failed to get it, and
+ * answer a flip that waits for that.  Async-signal-safe.
+ */
+void
+process_set_generation(uint32 generation, int sys_errno)
+{
+	uint32		asked = generation;
+
+	my_generation = generation;
+	if (my_slot == NULL)
+		return;
+
+	my_slot->sys_errno = sys_errno;
+	pg_atomic_exchange_u32(&my_slot->generation, generation);
+	if (pg_atomic_compare_exchange_u32(&my_slot->asked, &asked, 0) &&
+		pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1) == 1)
+		futex_wake_all(&registry->unacknowledged);
+}
+
+/* Async-signal-safe */
+void
+process_set_parked(Parked parked)
+{
+	if (my_slot != NULL)
+		pg_atomic_write_u32(&my_slot->parked, parked);
+}
+
+/* Ask a process to catch up; false if there is nothing to wait for. */
+static bool
+slot_ask(ProcessSlot *slot, uint32 generation)
+{
+	uint32		expected = generation;
+
+	if (pg_atomic_read_u32(&slot->asked) == generation)
+		return true;
+
+	pg_atomic_fetch_add_u32(&registry->unacknowledged, 1);
+	pg_atomic_exchange_u32(&slot->asked, generation);
+	if (pg_atomic_read_u32(&slot->generation) == generation)
+	{
+		if (pg_atomic_compare_exchange_u32(&slot->asked, &expected, 0))
+			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+		return false;
+	}
+	kill(slot->pid, FLIP_SIGNAL);
+	return true;
+}
+
+/* One pass over all processes; how many are behind, -1 if one has failed. */
+static int
+flip_pass(uint32 generation, FlipResult *result)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+	int			behind = 0;
+
+	result->processes = 0;
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+		uint32		state = pg_atomic_read_u32(&slot->state);
+
+		pg_read_barrier();
+		if (state == SLOT_RESERVED)
+		{
+			TimestampTz since = slot->reserved_at;
+
+			if (since != 0 && GetCurrentTimestamp() - since > RESERVATION_US)
+			{
+				slot->reserved_at = 0;
+				pg_atomic_compare_exchange_u32(&slot->state, &state, SLOT_FREE);
+			}
+			else
+				behind++;
+		}
+		else if (state == SLOT_LIVE)
+		{
+			if (pg_atomic_read_u32(&slot->generation) != generation)
+			{
+				if (slot_reap(slot))
+					continue;
+				if (slot_ask(slot, generation))
+				{
+					behind++;
+					continue;
+				}
+			}
+			if (slot->sys_errno != 0)
+			{
+				result->sys_errno = slot->sys_errno;
+				result->pid = slot->pid;
+				return -1;
+			}
+			result->processes++;
+		}
+	}
+	return behind;
+}
+
+/* Give up: name a process that owes an answer and take the tickets back. */
+static void
+flip_abandon(uint32 generation, FlipResult *result)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+		uint32		expected = generation;
+
+		if (pg_atomic_compare_exchange_u32(&slot->asked, &expected, 0))
+		{
+			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+			if (result->pid == 0)
+				result->pid = slot->pid;
+		}
+	}
+}
+
+/*
+ * Have every process catch up with the generation, by sending each that is
+ * behind a signal.  The caller has published it and caught up itself.
+ */
+bool
+processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
+{
+	for (;;)
+	{
+		int			behind = flip_pass(generation, result);
+		uint32		unacknowledged;
+
+		if (behind == 0)
+			return true;
+
+		if (behind < 0)
+			break;
+		if (pg_atomic_read_u32(&pool->generation) != generation)
+		{
+			result->sys_errno = ECANCELED;
+			break;
+		}
+		if (GetCurrentTimestamp() >= deadline)
+		{
+			result->sys_errno = ETIMEDOUT;
+			break;
+		}
+
+		/*
+		 * Every ticket taken back means a new look; a timeout one too, as the
+		 * dead do not answer and a reservation has no ticket.
+		 */
+		while ((unacknowledged = pg_atomic_read_u32(&registry->unacknowledged)) != 0)
+		{
+			if (futex_wait(&registry->unacknowledged, unacknowledged,
+						   DEATH_CHECK_US) < 0 && errno == ETIMEDOUT)
+				break;
+		}
+		if (unacknowledged == 0)
+			pg_spin_delay();
+	}
+
+	flip_abandon(generation, result);
+	return false;
+}
+
+/* The live processes, in palloc'd memory. */
+int
+processes_list(ProcessEntry **entries)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+	int			n = 0;
+
+	*entries = palloc(Max(used, 1) * sizeof(ProcessEntry));
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		if (pg_atomic_read_u32(&slot->state) != SLOT_LIVE || slot_reap(slot))
+			continue;
+		(*entries)[n].pid = slot->pid;
+		(*entries)[n].parked = pg_atomic_read_u32(&slot->parked);
+		n++;
+	}
+	return n;
+}
+
+/* How many live processes are parked, at least as badly as asked for. */
+int
+processes_parked(Parked at_least)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+	int			n = 0;
+
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		if (pg_atomic_read_u32(&slot->state) == SLOT_LIVE &&
+			pg_atomic_read_u32(&slot->parked) >= at_least &&
+			!slot_reap(slot))
+			n++;
+	}
+	return n;
+}
+
+/* Children that no flip can reach. */
+int
+processes_unregistered(void)
+{
+	return pg_atomic_read_u32(&registry->unregistered);
+}

@@ -1,0 +1,235 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider_mprotect.c
+ *	  Flip the pool by having every process change its own mapping.
+ *
+ * Works on every kernel, and costs what it must: each process has page tables of
+ * its own for the pool, and each has to be interrupted to rewrite them.
+ *
+ * The pool is a memfd mapped MAP_SHARED.  A flip publishes a plan and sends each
+ * process a real-time signal; the handler calls mprotect() and acknowledges
+ * (processes.c).  All that the handler needs is mprotect(), atomics and futexes,
+ * and it runs with all signals blocked, so that the mapping and the generation
+ * that it is noted to have are never seen apart, by a fork() from another
+ * handler least of all.
+ *
+ * PostgreSQL blocks signals while it forks and starts a child, which would keep
+ * a flip waiting for a client that connects and says nothing.  Nothing that the
+ * handler touches cares, so the flip signal is taken out of the masks that
+ * PostgreSQL blocks; children inherit them.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "pg_mshare.h"
+
+#ifndef MFD_HUGE_2MB
+#define MFD_HUGE_2MB		(21U << 26)
+#endif
+
+#define HUGE_PAGE_SIZE		((Size) 2 * 1024 * 1024)
+
+/* Async-signal-safe */
+static int
+apply(const PoolRange *range)
+{
+	Size		offset;
+	Size		size;
+
+	pool_range_bytes(range, &offset, &size);
+	return mprotect(pool_base + offset, size,
+					pool_prot_flags(range->protection)) < 0 ? errno : 0;
+}
+
+/*
+ * Bring this process's mapping to the plan in force.  If it is just one step
+ * behind, that step is one mprotect() call, whatever the ranges are.
+ */
+static void
+mprotect_catch_up(void)
+{
+	uint32		generation;
+
+	while ((generation = pg_atomic_read_u32(&pool->generation)) !=
+		   process_generation())
+	{
+		const PoolPlan *plan = &pool->plans[generation & 1];
+		int			failed = 0;
+
+		pg_read_barrier();
+		if (process_generation() + 1 == generation && process_generation() != 0)
+			failed = apply(&plan->change);
+		else
+		{
+			int			nranges = Min(plan->nranges, POOL_MAX_RANGES);
+
+			for (int i = 0; i < nranges && failed == 0; i++)
+				failed = apply(&plan->ranges[i]);
+		}
+		pg_read_barrier();
+
+		/* Overtaken: the plan may have changed while we followed it. */
+		if (pg_atomic_read_u32(&pool->generation) != generation)
+			process_set_generation(0, 0);
+		else
+			process_set_generation(generation, failed);
+	}
+}
+
+static void
+flip_signal_handler(int signo)
+{
+	int			save_errno = errno;
+
+	mprotect_catch_up();
+	errno = save_errno;
+}
+
+static void
+install_flip_signal(void)
+{
+	struct sigaction action = {.sa_handler = flip_signal_handler,.sa_flags = SA_RESTART};
+	struct sigaction old;
+	sigset_t	flip;
+
+	if (sigaction(FLIP_SIGNAL, NULL, &old) == 0 && old.sa_handler != SIG_DFL)
+		ereport(FATAL,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("signal %d is in use by another library", FLIP_SIGNAL),
+				 errhint("Remove the other library from shared_preload_libraries, or set pg_mshare.provider to mshare or off.")));
+
+	sigfillset(&action.sa_mask);
+	if (sigaction(FLIP_SIGNAL, &action, NULL) < 0)
+		ereport(FATAL,
+				(errmsg("could not install a handler for signal %d: %m",
+						FLIP_SIGNAL)));
+
+	sigdelset(&BlockSig, FLIP_SIGNAL);
+	sigdelset(&StartupBlockSig, FLIP_SIGNAL);
+	sigemptyset(&flip);
+	sigaddset(&flip, FLIP_SIGNAL);
+	pthread_sigmask(SIG_UNBLOCK, &flip, NULL);
+}
+
+/* Map a memfd, or return NULL with errno set. */
+static char *
+map_memfd(Size bytes, Size page_size)
+{
+	int			flags = page_size == HUGE_PAGE_SIZE ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+	int			fd = memfd_create("pg_mshare", MFD_CLOEXEC | flags);
+	char	   *base = MAP_FAILED;
+	int			save_errno;
+
+	if (fd < 0)
+		return NULL;
+	if (ftruncate(fd, bytes) == 0)
+		base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	save_errno = errno;
+	close(fd);
+	errno = save_errno;
+	return base == MAP_FAILED ? NULL : base;
+}
+
+static char *
+mprotect_map(Size *bytes, Size *page_size, int elevel)
+{
+	char	   *base = NULL;
+	Size		small_page_size = sysconf(_SC_PAGESIZE);
+
+	if (mshare_huge_pages != POOL_HUGE_OFF)
+	{
+		Size		size = TYPEALIGN(HUGE_PAGE_SIZE, *bytes);
+
+		*page_size = HUGE_PAGE_SIZE;
+		base = map_memfd(size, *page_size);
+		if (base != NULL)
+			*bytes = size;
+		else if (mshare_huge_pages == POOL_HUGE_ON)
+		{
+			ereport(elevel,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not map %zu bytes of huge pages for shared buffers: %m",
+							size),
+					 errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to try or off.",
+							 size / HUGE_PAGE_SIZE)));
+			return NULL;
+		}
+		else
+			ereport(LOG,
+					(errmsg("pg_mshare: no huge pages for shared buffers: %m")));
+	}
+	if (base == NULL)
+	{
+		*page_size = small_page_size;
+		base = map_memfd(*bytes, *page_size);
+	}
+	if (base == NULL)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map %zu bytes for shared buffers: %m", *bytes),
+				 errhint("Reduce shared_buffers, or raise the limit on address space (ulimit -v).")));
+		return NULL;
+	}
+
+	if (mshare_populate && madvise(base, *bytes, MADV_POPULATE_WRITE) < 0)
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not populate %zu bytes of shared buffers: %m", *bytes),
+				 errhint("Reduce shared_buffers, or set pg_mshare.populate to off.")));
+		munmap(base, *bytes);
+		return NULL;
+	}
+
+	install_flip_signal();
+	return base;
+}
+
+static bool
+mprotect_protect(const PoolRange *change, TimestampTz deadline,
+				 FlipResult *result)
+{
+	sigset_t	flip;
+	sigset_t	saved;
+	uint32		generation = pool_publish(change);
+
+	/* Wake the parked first: they have the furthest to go. */
+	pool_wake();
+
+	sigemptyset(&flip);
+	sigaddset(&flip, FLIP_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &flip, &saved);
+	mprotect_catch_up();
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+
+	return processes_flip(generation, deadline, result);
+}
+
+static void
+mprotect_usage(ProviderUsage *usage)
+{
+	ProcessEntry *entries;
+
+	usage->processes = processes_list(&entries);
+	usage->page_table_bytes = 0;	/* nothing is shared */
+	pfree(entries);
+}
+
+const Provider provider_mprotect = {
+	.name = "mprotect",
+	.map = mprotect_map,
+	.protect = mprotect_protect,
+	.catch_up = mprotect_catch_up,
+	.usage = mprotect_usage,
+};

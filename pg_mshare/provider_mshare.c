@@ -1,0 +1,292 @@
+/*-------------------------------------------------------------------------
+ *
+ * provider_mshare.c
+ *	  Keep the pool in an msharefs region and flip it with one ioctl().
+ *
+ * The region is unnamed, so that nothing is left behind however the server ends.
+ * The pool is mapped at its start and the region holds nothing else, so a flip of
+ * the whole pool covers all that is mapped in each of its chunks and is carried
+ * out in the region's view tables: one store per GiB, for all processes at once.
+ *
+ * The descriptor stays open in every process, as any of them may flip.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <linux/msharefs.h>
+
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "pg_mshare.h"
+
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB		(21 << 26)
+#endif
+
+#define HUGE_PAGE_SIZE		((Size) 2 * 1024 * 1024)
+
+static int	region_fd = -1;
+
+/* Does this kernel know the file system at all? */
+static bool
+kernel_has_msharefs(void)
+{
+	FILE	   *file = fopen("/proc/filesystems", "r");
+	char		line[128];
+	bool		found = false;
+
+	if (file == NULL)
+		return false;
+	while (!found && fgets(line, sizeof(line), file) != NULL)
+		found = strstr(line, "\tmsharefs\n") != NULL;
+	fclose(file);
+	return found;
+}
+
+/* The granule of sizes and alignment, or 0 after ereport(elevel). */
+static Size
+region_granule(int elevel)
+{
+	char		path[MAXPGPATH];
+	FILE	   *file;
+	unsigned long granule = 0;
+
+	snprintf(path, sizeof(path), "%s/mshare_info", mshare_path);
+	file = fopen(path, "r");
+	if (file != NULL)
+	{
+		if (fscanf(file, "%lu", &granule) != 1)
+			granule = 0;
+		fclose(file);
+		if (granule == 0)
+			ereport(elevel,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("could not understand \"%s\"", path)));
+	}
+	else if (!kernel_has_msharefs())
+		ereport(elevel,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this kernel has no msharefs"),
+				 errhint("Boot a kernel built with CONFIG_MSHARE=y, or set pg_mshare.provider to mprotect.")));
+	else if (errno == EACCES)
+		ereport(elevel,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("no permission to read \"%s\": %m", path),
+				 errhint("Let the server's user into that directory.")));
+	else
+		ereport(elevel,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("msharefs is not mounted on \"%s\"", mshare_path),
+				 errhint("Run \"mount -t msharefs -o mode=1777 msharefs %s\" as root, or set pg_mshare.path to where it is mounted.",
+						 mshare_path)));
+	return granule;
+}
+
+static int
+region_create(int elevel)
+{
+	int			fd = open(mshare_path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	bool		no_space = fd < 0 && errno == ENOSPC;
+
+	if (fd >= 0)
+		return fd;
+
+	if (errno == EACCES || errno == EPERM)
+		ereport(elevel,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("no permission to create a region in \"%s\": %m", mshare_path),
+				 errhint("Run \"mount -o remount,mode=1777 %s\" as root, or mount it with uid= the server's user.",
+						 mshare_path)));
+	else
+		ereport(elevel,
+				(errcode_for_file_access(),
+				 errmsg("could not create a region in \"%s\": %m", mshare_path),
+				 no_space ?
+				 errhint("The mount's limit nr_regions= is reached.") : 0));
+	return -1;
+}
+
+/* Put anonymous shared memory at the region's start. */
+static bool
+region_create_mapping(int fd, Size bytes, int flags)
+{
+	struct mshare_create create = {
+		.size = bytes,
+		.prot = PROT_READ | PROT_WRITE,
+		.flags = MAP_SHARED | MAP_ANONYMOUS | flags |
+		(mshare_populate ? MAP_POPULATE : 0),
+		.fd = (__u32) -1,
+	};
+
+	return ioctl(fd, MSHAREFS_CREATE_MAPPING, &create) == 0;
+}
+
+static bool
+region_fill(int fd, Size *bytes, Size *page_size, int elevel)
+{
+	if (mshare_huge_pages != POOL_HUGE_OFF)
+	{
+		Size		size = TYPEALIGN(HUGE_PAGE_SIZE, *bytes);
+
+		if (region_create_mapping(fd, size, MAP_HUGETLB | MAP_HUGE_2MB))
+		{
+			*bytes = size;
+			*page_size = HUGE_PAGE_SIZE;
+			return true;
+		}
+		if (mshare_huge_pages == POOL_HUGE_ON)
+		{
+			bool		unsupported = errno == EOPNOTSUPP;
+
+			ereport(elevel,
+					(errcode(unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED :
+							 ERRCODE_OUT_OF_MEMORY),
+					 errmsg("could not map %zu bytes of huge pages into the region: %m",
+							size),
+					 unsupported ?
+					 errhint("This kernel's msharefs has no huge pages. Set pg_mshare.huge_pages to try or off.") :
+					 errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to try or off.",
+							 size / HUGE_PAGE_SIZE)));
+			return false;
+		}
+		ereport(LOG,
+				(errmsg("pg_mshare: no huge pages for shared buffers: %m")));
+	}
+
+	*page_size = sysconf(_SC_PAGESIZE);
+	if (!region_create_mapping(fd, *bytes, 0))
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map %zu bytes of shared memory into the region: %m",
+						*bytes),
+				 errhint("Reduce shared_buffers, or raise the limit size= of the mount on \"%s\".",
+						 mshare_path)));
+		return false;
+	}
+	return true;
+}
+
+/* A window is whole slots, however small the pool is. */
+static char *
+region_map(int fd, Size window, int elevel)
+{
+	struct rlimit limit;
+	char	   *base = mmap(NULL, window, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	int			save_errno = errno;
+
+	if (base != MAP_FAILED)
+		return base;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+	{
+		errno = save_errno;
+		ereport(elevel,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("could not map a window of %zu GB of address space: %m",
+						window >> 30),
+				 errdetail("The limit on address space is %llu kB.",
+						   (unsigned long long) limit.rlim_cur / 1024),
+				 errhint("Start the server with \"ulimit -v unlimited\" (LimitAS=infinity under systemd): a window takes address space, not memory.")));
+	}
+	else
+	{
+		errno = save_errno;
+		ereport(elevel,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map a window of %zu GB of address space: %m",
+						window >> 30)));
+	}
+	return NULL;
+}
+
+static char *
+region_provide(Size *bytes, Size *page_size, int elevel)
+{
+	Size		granule = region_granule(elevel);
+	Size		window;
+	char	   *base = NULL;
+	int			fd;
+
+	if (granule == 0 || (fd = region_create(elevel)) < 0)
+		return NULL;
+
+	window = TYPEALIGN(granule, *bytes);
+	if (ftruncate(fd, window) < 0)
+		ereport(elevel,
+				(errcode_for_file_access(),
+				 errmsg("could not set the size of the region to %zu GB: %m",
+						window >> 30)));
+	else if (region_fill(fd, bytes, page_size, elevel))
+		base = region_map(fd, window, elevel);
+
+	if (base == NULL)
+		close(fd);
+	else
+	{
+		region_fd = fd;
+		ReserveExternalFD();
+	}
+	return base;
+}
+
+static bool
+region_protect(const PoolRange *change, TimestampTz deadline,
+			   FlipResult *result)
+{
+	bool		opening = change->protection == POOL_READWRITE;
+	struct mshare_protect protect = {.prot = pool_prot_flags(change->protection)};
+	Size		offset;
+	Size		size;
+
+	pool_range_bytes(change, &offset, &size);
+	protect.region_offset = offset;
+	protect.size = size;
+
+	/*
+	 * Parked faults act on the plan: it closes before the region does and opens
+	 * after it, or they would retry against a region that is still closed.
+	 */
+	if (!opening)
+		pool_publish(change);
+	if (ioctl(region_fd, MSHAREFS_PROTECT, &protect) < 0)
+	{
+		result->sys_errno = errno;
+		return false;
+	}
+	if (opening)
+		pool_publish(change);
+	pool_wake();
+	return true;
+}
+
+static void
+region_usage(ProviderUsage *usage)
+{
+	struct mshare_stat stat = {.size = sizeof(stat)};
+
+	if (ioctl(region_fd, MSHAREFS_STAT, &stat) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not read the region's statistics: %m")));
+	usage->processes = stat.processes;
+	usage->page_table_bytes = stat.page_table_bytes;
+}
+
+const Provider provider_mshare = {
+	.name = "mshare",
+	.map = region_provide,
+	.protect = region_protect,
+	.usage = region_usage,
+};
