@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: page faults in windows, and GUP's slow path.
+ *
+ * A fault in a window is a fault of the host mm at the same offset; what it
+ * brings in is there for every sharer. The window itself only needs its entry.
+ */
+#include <linux/memcontrol.h>
+#include <linux/mshare.h>
+#include <linux/sched/mm.h>
+#include <linux/swap.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/*
+ * Do the host VMA and the view allow it? The window was asked by the caller,
+ * by its VMA's flags. As on x86, what can be written or run can be read.
+ */
+static bool mshare_allowed(struct mshare_region *region,
+			   struct vm_area_struct *host_vma,
+			   unsigned long offset, unsigned long access)
+{
+	struct mshare_chunk *chunk = mshare_chunk(region, offset);
+	unsigned long prot;
+
+	if (!chunk)
+		return false;
+	prot = READ_ONCE(chunk->prot) & host_vma->vm_flags & MSHARE_PROT_ALL;
+	return access == VM_READ ? prot : prot & access;
+}
+
+static unsigned long mshare_fault_access(unsigned int flags)
+{
+	if (flags & FAULT_FLAG_WRITE)
+		return VM_WRITE;
+	if (flags & FAULT_FLAG_INSTRUCTION)
+		return VM_EXEC;
+	return VM_READ;
+}
+
+/* May the host get one more page table, if it needs one here? */
+static bool mshare_table_fits(struct mshare_region *region,
+			      unsigned long offset)
+{
+	struct mshare_fs *fs = region->fs;
+	pud_t pud;
+
+	if (likely(atomic_long_read(&fs->bytes) + PAGE_SIZE <=
+		   READ_ONCE(fs->max_bytes)))
+		return true;
+	pud = READ_ONCE(*pud_offset(p4d_offset(pgd_offset(region->host, offset),
+					       offset), offset));
+	return pud_present(pud) && !pmd_none(*pmd_offset(&pud, offset));
+}
+
+/* Find and lock the host VMA, by its own lock where the window's is held. */
+static struct vm_area_struct *mshare_lock_host(struct mm_struct *host,
+					       unsigned long offset,
+					       unsigned int flags)
+{
+	if (flags & FAULT_FLAG_VMA_LOCK)
+		return lock_vma_under_rcu(host, offset);
+	mmap_read_lock(host);
+	return vma_lookup(host, offset);
+}
+
+static void mshare_unlock_host(struct mm_struct *host,
+			       struct vm_area_struct *host_vma,
+			       unsigned int flags)
+{
+	if (flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(host_vma);
+	else
+		mmap_read_unlock(host);
+}
+
+/* Let go of what the caller holds of the process, as VM_FAULT_RETRY means. */
+static void mshare_unlock_window(struct vm_area_struct *vma,
+				 unsigned int flags)
+{
+	if (flags & FAULT_FLAG_VMA_LOCK)
+		vma_end_read(vma);
+	else
+		mmap_read_unlock(vma->vm_mm);
+}
+
+/**
+ * mshare_handle_fault - handle_mm_fault() for a window
+ * @vma: the window, locked as FAULT_FLAG_VMA_LOCK says
+ * @address: the address, in it
+ * @flags: FAULT_FLAG_*
+ * @regs: as for handle_mm_fault()
+ *
+ * The process's lock is not held while the fault waits for I/O: the first
+ * time (ALLOW_RETRY, not TRIED) it is dropped before the host's fault, and the
+ * result is VM_FAULT_COMPLETED. An error must be returned with the lock held,
+ * so it becomes VM_FAULT_RETRY, and the second time, with both locks held to
+ * the end, it is returned as what it is. The link keeps the region alive.
+ */
+vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
+			       unsigned long address, unsigned int flags,
+			       struct pt_regs *regs)
+{
+	bool release = fault_flag_allow_retry_first(flags) &&
+		       !(flags & FAULT_FLAG_RETRY_NOWAIT);
+	unsigned long offset = mshare_window_offset(vma, address);
+	struct mshare_link *link = vma->vm_private_data;
+	struct mshare_region *region = link->region;
+	struct mm_struct *host = region->host;
+	struct vm_area_struct *host_vma;
+	struct mem_cgroup *old;
+	vm_fault_t ret;
+
+	atomic64_inc(&link->faults);
+	ret = mshare_window_attach(region, vma, address);
+	if (ret)
+		return ret;
+
+	host_vma = mshare_lock_host(host, offset, flags);
+	if (!host_vma) {
+		if (flags & FAULT_FLAG_VMA_LOCK) {
+			/* a hole, or locked: look again with the mmap_lock */
+			vma_end_read(vma);
+			return VM_FAULT_RETRY;
+		}
+		mmap_read_unlock(host);
+		return VM_FAULT_SIGSEGV;
+	}
+	if (!mshare_allowed(region, host_vma, offset,
+			    mshare_fault_access(flags)))
+		ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
+	else if (!mshare_table_fits(region, offset))
+		ret = VM_FAULT_SIGBUS;
+	if (ret) {
+		mshare_unlock_host(host, host_vma, flags);
+		return ret;
+	}
+
+	if (release) {
+		refcount_inc(&link->refs);
+		mshare_unlock_window(vma, flags);
+	}
+
+	old = set_active_memcg(region->memcg);
+	ret = handle_mm_fault(host_vma, offset, flags, regs);
+	set_active_memcg(old);
+
+	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
+	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
+	    flags & FAULT_FLAG_RETRY_NOWAIT)
+		mshare_unlock_host(host, host_vma, flags);
+	else if (!release)
+		mshare_unlock_window(vma, flags);
+	mshare_host_account_tables(region);
+
+	if (release) {
+		mshare_link_put(link);
+		if (ret & VM_FAULT_ERROR)
+			return VM_FAULT_RETRY;
+		if (!(ret & VM_FAULT_RETRY))
+			ret |= VM_FAULT_COMPLETED;
+	}
+	return ret;
+}
+
+/**
+ * mshare_follow_page - follow_page_mask() for a window
+ * @vma: the window; its mmap_lock is held
+ * @address: the address, in it
+ * @flags: FOLL_*
+ * @ctx: GUP's
+ * @follow: follow_page_mask()
+ *
+ * The walk is one of the host, under the host's lock, so no table is freed
+ * meanwhile, and a flip of less than a chunk comes before or after it. A flip
+ * through the view does not take that lock: it may overtake us between check
+ * and grab, so the view is asked again with the page in hand. Grabbing is a
+ * full barrier, and pairs with the one in mshare_flush_region(): either the
+ * page was grabbed before PROTECT returned, or it is dropped here.
+ */
+struct page *mshare_follow_page(struct vm_area_struct *vma,
+				unsigned long address, unsigned int flags,
+				struct follow_page_context *ctx,
+				mshare_follow_t follow)
+{
+	unsigned long offset = mshare_window_offset(vma, address);
+	unsigned long access = flags & FOLL_WRITE ? VM_WRITE : VM_READ;
+	struct mshare_link *link = vma->vm_private_data;
+	struct mshare_region *region = link->region;
+	struct vm_area_struct *host_vma;
+	struct page *page = NULL;
+
+	mmap_read_lock(region->host);
+	host_vma = vma_lookup(region->host, offset);
+	if (!host_vma || !mshare_allowed(region, host_vma, offset, access))
+		goto out;
+	page = follow(host_vma, offset, flags, ctx);
+	if (IS_ERR_OR_NULL(page) || !(flags & (FOLL_GET | FOLL_PIN)))
+		goto out;
+
+	smp_mb();
+	if (!mshare_allowed(region, host_vma, offset, access) &&
+	    !mshare_skip_gup_recheck) {
+		if (flags & FOLL_PIN)
+			unpin_user_page(page);
+		else
+			put_page(page);
+		page = NULL;
+	}
+out:
+	mmap_read_unlock(region->host);
+	return page;
+}

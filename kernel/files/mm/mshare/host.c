@@ -1,0 +1,580 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: the host mm, and the objects mapped in it.
+ *
+ * The host is an mm_struct that no task runs on. Its addresses are offsets in
+ * the region, its VMAs map the objects, and its page tables are ordinary: rmap,
+ * reclaim, migration and THP work on them without knowing of mshare.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/khugepaged.h>
+#include <linux/magic.h>
+#include <linux/memcontrol.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
+#include <linux/sched/mm.h>
+#include <linux/security.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <asm/tlb.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/* Taken under the mmap_lock of a process: see the lock order in internal.h */
+static struct lock_class_key mshare_host_lock_class;
+
+/*
+ * What rmap, reclaim, migration and the rest take out of the host's tables is
+ * gone from the TLBs of the sharers when this returns. The host's own cpumask
+ * is empty, so nothing else flushes. Tables may have been freed (khugepaged,
+ * munmap), hence the lazy CPUs too.
+ */
+static void mshare_invalidate_tlbs(struct mmu_notifier *mn,
+				   struct mm_struct *host,
+				   unsigned long start, unsigned long end)
+{
+	struct mshare_region *region;
+
+	region = container_of(mn, struct mshare_region, mn);
+	if (READ_ONCE(region->flusher) == current || mshare_skip_notifier_flush)
+		return;
+	mshare_flush_region(region, true);
+}
+
+static void mshare_free_notifier(struct mmu_notifier *mn)
+{
+	kfree(container_of(mn, struct mshare_region, mn));
+}
+
+static const struct mmu_notifier_ops mshare_notifier_ops = {
+	.arch_invalidate_secondary_tlbs	= mshare_invalidate_tlbs,
+	.free_notifier			= mshare_free_notifier,
+};
+
+int mshare_host_init(struct mshare_region *region)
+{
+	struct mm_struct *host = mm_alloc();
+	int err;
+
+	if (!host)
+		return -ENOMEM;
+	lockdep_set_class(&host->mmap_lock, &mshare_host_lock_class);
+	host->task_size = TASK_SIZE_MAX;
+#ifdef CONFIG_MEMCG
+	/* The creator may exit: charge the cgroup that it was in */
+	RCU_INIT_POINTER(host->owner, NULL);
+#endif
+	host->mshare_memcg = region->memcg;
+
+	region->mn.ops = &mshare_notifier_ops;
+	err = mmu_notifier_register(&region->mn, host);
+	if (err) {
+		mmput(host);
+		return err;
+	}
+	region->host = host;
+	return 0;
+}
+
+u64 mshare_host_table_bytes(struct mshare_region *region)
+{
+	return mm_pgtables_bytes(region->host);
+}
+
+/*
+ * Bring what is counted against size= up to date. Concurrent callers may
+ * store an older number over a newer one; the next corrects it, as what was
+ * counted is what is stored.
+ */
+void mshare_host_account_tables(struct mshare_region *region)
+{
+	long now = mm_pgtables_bytes(region->host);
+	long old;
+
+	if (now == atomic_long_read(&region->tables))
+		return;
+	old = atomic_long_xchg(&region->tables, now);
+	atomic_long_add(now - old, &region->fs->bytes);
+}
+
+void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
+{
+	struct mm_struct *host = region->host;
+	unsigned long slot;
+
+	stat->mapped_bytes = (u64)READ_ONCE(host->total_vm) << PAGE_SHIFT;
+	stat->resident_bytes = (u64)get_mm_rss(host) << PAGE_SHIFT;
+	stat->page_table_bytes = mshare_host_table_bytes(region);
+	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
+		if (READ_ONCE(region->views[slot]))
+			stat->page_table_bytes += PAGE_SIZE;
+}
+
+/* Page tables down to the PMD table of each chunk: faults link nothing. */
+static int mshare_alloc_tables(struct mshare_region *region,
+			       unsigned long start, unsigned long end)
+{
+	struct mm_struct *host = region->host;
+	struct mem_cgroup *old = set_active_memcg(region->memcg);
+	unsigned long addr;
+	int err = 0;
+
+	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
+		p4d_t *p4d = p4d_alloc(host, pgd_offset(host, addr), addr);
+		pud_t *pud = p4d ? pud_alloc(host, p4d, addr) : NULL;
+
+		if (!pud || !pmd_alloc(host, pud, addr)) {
+			err = -ENOMEM;
+			break;
+		}
+		cond_resched();
+	}
+	set_active_memcg(old);
+	return err;
+}
+
+/*
+ * The checks that do_mmap() makes of a file, with its errors, and those of
+ * what a region cannot hold. On return *@vm_flags has the VM_MAY* that remain.
+ */
+static int mshare_check_file(struct file *file, const struct mshare_create *c,
+			     unsigned long *vm_flags)
+{
+	struct inode *inode = file_inode(file);
+
+	if (inode->i_sb->s_magic == MSHARE_MAGIC)
+		return -EINVAL;
+	if (!S_ISREG(inode->i_mode) || !file->f_op->mmap)
+		return -ENODEV;
+	if (IS_DAX(inode) || is_file_hugepages(file))
+		return -EOPNOTSUPP;
+	if (c->offset > MAX_LFS_FILESIZE - c->size)
+		return -EOVERFLOW;
+	if (!(file->f_mode & FMODE_READ))
+		return -EACCES;
+	if (!(file->f_mode & FMODE_WRITE)) {
+		if (c->prot & PROT_WRITE)
+			return -EACCES;
+		*vm_flags &= ~(VM_MAYWRITE | VM_SHARED);
+	} else if (IS_APPEND(inode)) {
+		return -EACCES;
+	} else if (c->prot & PROT_WRITE && IS_SWAPFILE(inode)) {
+		return -ETXTBSY;
+	}
+	if (path_noexec(&file->f_path)) {
+		if (c->prot & PROT_EXEC)
+			return -EPERM;
+		*vm_flags &= ~VM_MAYEXEC;
+	}
+	return memfd_check_seals_mmap(file, vm_flags);
+}
+
+/*
+ * Make and insert the VMA, as mmap_region() does for a current->mm; there is
+ * nothing to merge with or to unmap, and nothing private to account.
+ */
+static int mshare_insert_vma(struct mshare_region *region, struct file *file,
+			     const struct mshare_create *c,
+			     unsigned long vm_flags)
+{
+	struct mm_struct *host = region->host;
+	unsigned long start = c->region_offset;
+	struct vm_area_struct *vma;
+	bool writable = false;
+	int err;
+
+	vma = vm_area_alloc(host);
+	if (!vma)
+		return -ENOMEM;
+	vma_set_range(vma, start, start + c->size,
+		      file ? c->offset >> PAGE_SHIFT : 0);
+	vm_flags_init(vma, vm_flags);
+	vma->vm_page_prot = vm_get_page_prot(vm_flags);
+
+	if (file) {
+		if (is_shared_maywrite(vm_flags)) {
+			err = mapping_map_writable(file->f_mapping);
+			if (err)
+				goto err_free;
+			writable = true;
+		}
+		vma->vm_file = get_file(file);
+		err = mmap_file(file, vma);
+	} else {
+		err = shmem_zero_setup(vma);
+	}
+	if (err)
+		goto err_file;
+
+	/* Pages that rmap does not know, or that GUP must not take */
+	err = -EOPNOTSUPP;
+	if (vma_is_anonymous(vma) || vma_is_secretmem(vma) ||
+	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED))
+		goto err_close;
+
+	err = insert_vm_struct(host, vma);
+	if (err)
+		goto err_close;
+	vm_stat_account(host, vma->vm_flags, vma_pages(vma));
+	vma_set_page_prot(vma);
+	khugepaged_enter_vma(vma, vma->vm_flags);
+	if (writable)
+		mapping_unmap_writable(file->f_mapping);
+	return 0;
+
+err_close:
+	vma_close(vma);
+err_file:
+	if (vma->vm_file)
+		fput(vma->vm_file);
+	if (writable)
+		mapping_unmap_writable(file->f_mapping);
+err_free:
+	vm_area_free(vma);
+	return err;
+}
+
+/* Remove VMAs and pages; the views no longer lead there. */
+static int mshare_remove_vmas(struct mshare_region *region,
+			      unsigned long start, unsigned long end)
+{
+	VMA_ITERATOR(vmi, region->host, start);
+
+	return do_vmi_munmap(&vmi, region->host, start, end - start, NULL,
+			     false);
+}
+
+/*
+ * A chunk that already holds something under another protection than @prot
+ * gets both by its host VMAs.
+ */
+static int mshare_open_edge(struct mshare_region *region, unsigned long offset,
+			    unsigned long prot, bool *piece)
+{
+	unsigned long chunk_start = offset & PUD_MASK;
+	struct mshare_chunk *chunk = mshare_chunk(region, offset);
+	struct mmu_gather tlb;
+	u64 entries = 0;
+	int err;
+
+	if (!chunk || !chunk->mapped || chunk->prot == prot)
+		return 0;
+	*piece = true;
+	err = mshare_split(region, chunk_start) ?:
+		mshare_split(region, chunk_start + PUD_SIZE);
+	if (err)
+		return err;
+	tlb_gather_mmu(&tlb, region->host);
+	mshare_pushdown(region, chunk_start, &tlb, &entries);
+	tlb_finish_mmu(&tlb);
+	mshare_view_link(region, chunk_start, MSHARE_PROT_ALL);
+	return 0;
+}
+
+/* Map the object; region->lock and the host's mmap_lock are held. */
+static int mshare_map_object(struct mshare_region *region, struct file *file,
+			     const struct mshare_create *c,
+			     unsigned long vm_flags)
+{
+	unsigned long start = c->region_offset, end = start + c->size;
+	unsigned long prot = calc_vm_prot_bits(c->prot, 0);
+	unsigned long ceiling = (vm_flags >> 4) & MSHARE_PROT_ALL;
+	unsigned long addr, mid = start, mid_end = end;
+	bool head = false, tail = false;
+	struct vm_area_struct *vma;
+	int err;
+
+	if (find_vma_intersection(region->host, start, end))
+		return -EEXIST;
+	if (region->host->map_count >= sysctl_max_map_count)
+		return -ENOMEM;
+	for (addr = start & MSHARE_SLOT_MASK; addr < end;
+	     addr += MSHARE_SLOT_SIZE) {
+		struct mshare_view *view = mshare_view_get(region, addr);
+
+		if (IS_ERR(view))
+			return PTR_ERR(view);
+	}
+
+	err = mshare_open_edge(region, start, prot, &head);
+	if (!err && (start & PUD_MASK) != ((end - 1) & PUD_MASK))
+		err = mshare_open_edge(region, end - 1, prot, &tail);
+	if (err)
+		return err;
+
+	/*
+	 * The VMA carries all rights and the view takes them, so that opening
+	 * a chunk later is one store; only in a chunk that is shared with
+	 * others, under another protection, the VMA carries what was asked.
+	 */
+	vm_flags |= head || tail ? prot : ceiling;
+	err = mshare_insert_vma(region, file, c, vm_flags);
+	if (err)
+		return err;
+	err = mshare_alloc_tables(region, start, end);
+	if (!err && (head || tail)) {
+		if (head)
+			mid = min(end, ALIGN(start + 1, PUD_SIZE));
+		if (tail)
+			mid_end = (end - 1) & PUD_MASK;
+		if (mid < mid_end) {
+			err = mshare_split(region, mid) ?:
+				mshare_split(region, mid_end);
+			vma = vma_lookup(region->host, mid);
+			if (!err)
+				mshare_set_host_prot(region, NULL, vma,
+						     ceiling, NULL);
+		}
+	}
+	if (err) {
+		/* A whole mapping: needs no split, takes nothing else along */
+		mshare_remove_vmas(region, start, end);
+		return err;
+	}
+
+	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
+		struct mshare_chunk *chunk = mshare_chunk(region, addr);
+
+		if (!chunk->mapped)
+			mshare_view_link(region, addr, prot);
+		mshare_chunk_refresh(region, addr);
+	}
+	return 0;
+}
+
+/* Best effort, as mmap(MAP_POPULATE): what fails, faults later. */
+static void mshare_populate(struct mshare_region *region, unsigned long start,
+			    unsigned long end)
+{
+	struct mm_struct *host = region->host;
+	struct mem_cgroup *old = set_active_memcg(region->memcg);
+	int locked = 0;
+
+	while (start < end && !fatal_signal_pending(current)) {
+		struct vm_area_struct *vma;
+		unsigned long stop;
+		long pages;
+
+		if (!locked) {
+			mmap_read_lock(host);
+			locked = 1;
+		}
+		vma = find_vma_intersection(host, start, end);
+		if (!vma)
+			break;
+		start = max(start, vma->vm_start);
+		stop = min3(end, vma->vm_end, start + PUD_SIZE);
+		pages = populate_vma_page_range(vma, start, stop, &locked);
+		if (pages <= 0)
+			break;
+		start += pages << PAGE_SHIFT;
+		mshare_host_account_tables(region);
+		cond_resched();
+	}
+	if (locked)
+		mmap_read_unlock(host);
+	set_active_memcg(old);
+	mshare_host_account_tables(region);
+}
+
+#define MSHARE_CREATE_FLAGS	(MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | \
+				 MAP_FIXED_NOREPLACE | MAP_POPULATE | \
+				 MAP_NORESERVE | MAP_HUGETLB)
+
+static int mshare_check_create(struct mshare_region *region,
+			       const struct mshare_create *c)
+{
+	if (c->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
+		return -EINVAL;
+	if (c->flags & MAP_HUGETLB && (c->flags & ~MSHARE_CREATE_FLAGS) ==
+	    MAP_HUGE_2MB)
+		return -EOPNOTSUPP;
+	if (c->flags & ~MSHARE_CREATE_FLAGS || c->flags & MAP_HUGETLB)
+		return -EINVAL;
+	if ((c->flags & MAP_TYPE) != MAP_SHARED &&
+	    (c->flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
+		return -EINVAL;
+	if (c->flags & MAP_ANONYMOUS ? c->fd != (u32)-1 :
+	    !PAGE_ALIGNED(c->offset))
+		return -EINVAL;
+	if (!mshare_range_ok(region, c->region_offset, c->size))
+		return -EINVAL;
+	return 0;
+}
+
+/**
+ * mshare_host_create - MSHAREFS_CREATE_MAPPING
+ * @region: the region
+ * @c: what to map, and where
+ *
+ * Possible returned errors are:
+ *
+ * - %EACCES: the file is not open for reading, or PROT_WRITE and it is not
+ *   open for writing or is append-only; PROT_WRITE with PROT_EXEC where
+ *   prctl(PR_SET_MDWE) forbids it; a security module's denial.
+ * - %EBADF: the region's fd is not open for writing, or fd is not open.
+ * - %EEXIST: something is mapped in the range.
+ * - %EFAULT: the argument is not readable.
+ * - %EINTR: a fatal signal came first.
+ * - %EINVAL: unknown bits in prot or flags, MAP_PRIVATE, MAP_ANONYMOUS with an
+ *   fd; the range is empty, not page aligned or not in the region; the offset
+ *   is not page aligned; the object is itself on msharefs.
+ * - %ENODEV: the file is not a regular one, or cannot be mapped.
+ * - %ENOMEM: no memory, or too many mappings in the region.
+ * - %ENOSPC: more than the mount's size= allows.
+ * - %EOPNOTSUPP: an object whose pages cannot be shared: DAX, secretmem,
+ *   hugetlb.
+ * - %EOVERFLOW: offset + size is beyond what a file can have.
+ * - %EPERM: PROT_WRITE and the memfd is sealed, or PROT_EXEC and the file is on
+ *   a noexec mount.
+ * - %ETXTBSY: PROT_WRITE and the file is swapped on.
+ */
+int mshare_host_create(struct mshare_region *region,
+		       const struct mshare_create *c)
+{
+	unsigned long prot = c->prot;
+	unsigned long vm_flags = VM_SHARED | VM_MAYSHARE | VM_MAYREAD |
+				 VM_MAYWRITE | VM_MAYEXEC;
+	unsigned long charge = 0;
+	struct file *file = NULL;
+	int err;
+
+	err = mshare_check_create(region, c);
+	if (err)
+		return err;
+	if (map_deny_write_exec(prot, prot))
+		return -EACCES;
+	if (c->flags & MAP_NORESERVE &&
+	    sysctl_overcommit_memory != OVERCOMMIT_NEVER)
+		vm_flags |= VM_NORESERVE;
+
+	if (!(c->flags & MAP_ANONYMOUS)) {
+		file = fget(c->fd);
+		if (!file)
+			return -EBADF;
+		/* The seals look at what is asked for now */
+		vm_flags |= calc_vm_prot_bits(prot, 0);
+		err = mshare_check_file(file, c, &vm_flags);
+		vm_flags &= ~MSHARE_PROT_ALL;
+		if (err)
+			goto out_file;
+	}
+	err = security_mmap_file(file, prot, MAP_SHARED);
+	if (err)
+		goto out_file;
+	/* A security module may allow now less than all that comes later */
+	if (security_mmap_file(file, (vm_flags >> 4) & MSHARE_PROT_ALL,
+			       MAP_SHARED))
+		vm_flags = (vm_flags & ~(MSHARE_PROT_ALL << 4)) |
+			   calc_vm_prot_bits(prot, 0) << 4;
+
+	if (!file) {
+		err = mshare_fs_charge(region->fs, c->size);
+		if (err)
+			goto out_file;
+		charge = c->size;
+	}
+
+	err = -EINTR;
+	if (mutex_lock_killable(&region->lock))
+		goto out_charge;
+	if (!mmap_write_lock_killable(region->host)) {
+		err = mshare_map_object(region, file, c, vm_flags);
+		if (!err)
+			region->charged += charge;
+		mmap_write_unlock(region->host);
+	}
+	mutex_unlock(&region->lock);
+	mshare_host_account_tables(region);
+	if (!err && c->flags & MAP_POPULATE)
+		mshare_populate(region, c->region_offset,
+				c->region_offset + c->size);
+out_charge:
+	if (err && charge)
+		mshare_fs_uncharge(region->fs, charge);
+out_file:
+	if (file)
+		fput(file);
+	return err;
+}
+
+static bool mshare_anything_in(struct mshare_region *region,
+			       unsigned long start, unsigned long end)
+{
+	return start < end && find_vma_intersection(region->host, start, end);
+}
+
+/*
+ * The view entries of chunks that become empty are cleared, and every CPU has
+ * forgotten them, before do_vmi_munmap() frees the tables that they lead to;
+ * GUP-fast is out too, as it runs with interrupts off. Faults link nothing, so
+ * the entries stay clear.
+ */
+static int mshare_unmap_locked(struct mshare_region *region,
+			       unsigned long start, unsigned long end)
+{
+	unsigned long first = start & PUD_MASK, last = ALIGN(end, PUD_SIZE);
+	unsigned long addr, anon = 0;
+	struct vm_area_struct *vma;
+	bool cleared = false;
+	int err;
+
+	err = mshare_split(region, start) ?: mshare_split(region, end);
+	if (err)
+		return err;
+	{
+		VMA_ITERATOR(vmi, region->host, start);
+
+		for_each_vma_range(vmi, vma, end)
+			if (vma_is_anon_shmem(vma))
+				anon += vma->vm_end - vma->vm_start;
+	}
+
+	if (mshare_anything_in(region, first, start))
+		first += PUD_SIZE;
+	if (mshare_anything_in(region, end, last))
+		last -= PUD_SIZE;
+	for (addr = first; addr < last; addr += PUD_SIZE) {
+		struct mshare_chunk *chunk = mshare_chunk(region, addr);
+
+		if (!chunk || !chunk->mapped)
+			continue;
+		mshare_view_unlink(region, addr);
+		cleared = true;
+	}
+	if (cleared)
+		mshare_flush_region(region, true);
+
+	err = mshare_remove_vmas(region, start, end);
+	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
+		struct mshare_chunk *chunk = mshare_chunk(region, addr);
+
+		if (!chunk || !chunk->mapped)
+			continue;
+		if (err && addr >= first && addr < last)
+			mshare_view_link(region, addr, chunk->prot);
+		mshare_chunk_refresh(region, addr);
+	}
+	if (!err) {
+		region->charged -= anon;
+		mshare_fs_uncharge(region->fs, anon);
+	}
+	return err;
+}
+
+int mshare_host_unmap(struct mshare_region *region, unsigned long start,
+		      unsigned long end)
+{
+	int err;
+
+	if (mmap_write_lock_killable(region->host))
+		return -EINTR;
+	err = mshare_unmap_locked(region, start, end);
+	mmap_write_unlock(region->host);
+	mshare_host_account_tables(region);
+	return err;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * mshare: what its files share. Documentation/mm/mshare.rst has the design.
+ *
+ * Lock order:
+ *
+ *	mmap_lock of a process, or the VMA lock of a window
+ *	  region->lock
+ *	    mmap_lock of the host mm (a lock class of its own)
+ *	      VMA lock of a host VMA
+ *	        page-table locks, mm->page_table_lock
+ *	          region->links_lock
+ *
+ * Under the VMA lock of a window, that of a host VMA is only tried: the two
+ * are one lock class. ioctls copy from and to user memory with no lock held.
+ */
+#ifndef _MM_MSHARE_INTERNAL_H
+#define _MM_MSHARE_INTERNAL_H
+
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/msharefs.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+
+/* Slots: what a region's size and a window's place are counted in. */
+#define MSHARE_SLOT_SIZE	P4D_SIZE
+#define MSHARE_SLOT_MASK	P4D_MASK
+
+#define MSHARE_PROT_ALL		(VM_READ | VM_WRITE | VM_EXEC)
+
+/* More sharers than this: flush_tlb_all() is cheaper than a walk over them. */
+#define MSHARE_FLUSH_ALL_LINKS	2048
+
+/**
+ * struct mshare_fs - a mounted msharefs; lives as long as its last region
+ * @refs: the superblock's and one per region
+ * @uid: owner of the root directory
+ * @gid: its group
+ * @mode: its mode
+ * @max_bytes: most that anonymous objects and page tables may take
+ * @max_regions: most regions
+ * @bytes: what they take
+ * @regions: how many there are
+ */
+struct mshare_fs {
+	refcount_t refs;
+	kuid_t uid;
+	kgid_t gid;
+	umode_t mode;
+	unsigned long max_bytes;
+	unsigned long max_regions;
+	atomic_long_t bytes;
+	atomic_long_t regions;
+};
+
+/**
+ * struct mshare_chunk - the protection of 1 GiB of a region
+ * @prot: what the view grants; read without a lock by faults
+ * @ceiling: rights that every object in the chunk can have
+ * @mapped: something is mapped, and the view's entry is in use
+ * @pieces: some host VMA in the chunk grants less than its ceiling
+ *
+ * What a process may do is what the host VMA, the view and the window all
+ * grant. Written under region->lock.
+ */
+struct mshare_chunk {
+	u8 prot;
+	u8 ceiling;
+	bool mapped;
+	bool pieces;
+};
+
+/**
+ * struct mshare_view - what windows' P4D entries for a slot point to
+ * @puds: a PUD page of the region's own; each entry points to the host's PMD
+ *	table or is none
+ * @chunks: the state that the entries follow
+ */
+struct mshare_view {
+	pud_t *puds;
+	struct mshare_chunk chunks[PTRS_PER_PUD];
+};
+
+/**
+ * struct mshare_region - a file on msharefs
+ * @refs: the inode's, and one per link
+ * @fs: the mount
+ * @lock: serialises all that changes contents or protection
+ * @host: the host mm; its addresses are offsets in the region. NULL before
+ *	the size is set
+ * @memcg: the creator's memory cgroup, charged for everything
+ * @mn: tells of what the core mm takes out of the host's tables
+ * @size: bytes; 0 before the size is set
+ * @views: one per slot, NULL until needed; installed by cmpxchg, then constant
+ * @charged: bytes counted in @fs for anonymous objects
+ * @tables: bytes counted in @fs for page tables
+ * @flusher: the task that will flush by itself what it is changing
+ * @links_lock: protects @links, @nr_links
+ * @links: the mms that have windows
+ * @nr_links: their number
+ * @windows: VMAs that map the region
+ * @faults: taken in windows, by mms that have gone
+ * @flips: PROTECTs that changed something
+ * @flip_entries: page-table entries that they wrote
+ * @shootdowns: rounds of interrupts
+ */
+struct mshare_region {
+	refcount_t refs;
+	struct mshare_fs *fs;
+	struct mutex lock;
+	struct mm_struct *host;
+	struct mem_cgroup *memcg;
+	struct mmu_notifier mn;
+	unsigned long size;
+	struct mshare_view **views;
+	unsigned long charged;
+	atomic_long_t tables;
+	struct task_struct *flusher;
+
+	spinlock_t links_lock;
+	struct list_head links;
+	unsigned long nr_links;
+
+	atomic64_t windows;
+	atomic64_t faults;
+	atomic64_t flips;
+	atomic64_t flip_entries;
+	atomic64_t shootdowns;
+};
+
+/**
+ * struct mshare_link - an mm and a region that it has windows of
+ * @refs: the mm's, and those of faults that have let go of the mm's locks
+ * @region: the region, of which it holds a reference
+ * @mm: the mm; valid while the link is in @in_region
+ * @windows: VMAs; under mm->page_table_lock
+ * @in_mm: mm->mshare_links, under mm->page_table_lock
+ * @in_region: region->links, under region->links_lock
+ * @faults: taken by this mm
+ */
+struct mshare_link {
+	refcount_t refs;
+	struct mshare_region *region;
+	struct mm_struct *mm;
+	unsigned int windows;
+	struct hlist_node in_mm;
+	struct list_head in_region;
+	atomic64_t faults;
+};
+
+/* msharefs.c */
+extern const struct inode_operations mshare_file_inode_ops;
+void mshare_fs_put(struct mshare_fs *fs);
+int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes);
+void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes);
+
+/* region.c */
+extern const struct file_operations mshare_file_ops;
+struct mshare_region *mshare_region_alloc(struct mshare_fs *fs);
+int mshare_region_set_size(struct mshare_region *region, loff_t size);
+void mshare_region_put(struct mshare_region *region);
+
+static inline struct mshare_region *mshare_file_region(struct file *file)
+{
+	return file_inode(file)->i_private;
+}
+
+/* Page aligned, not empty, and within the region? */
+static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
+				   u64 size)
+{
+	u64 end;
+
+	return size && !((offset | size) & ~PAGE_MASK) &&
+		!check_add_overflow(offset, size, &end) &&
+		end <= smp_load_acquire(&region->size);
+}
+
+/* host.c */
+int mshare_host_init(struct mshare_region *region);
+void mshare_host_exit(struct mshare_region *region);
+int mshare_host_create(struct mshare_region *region,
+		       const struct mshare_create *create);
+int mshare_host_unmap(struct mshare_region *region, unsigned long start,
+		      unsigned long end);
+void mshare_host_account_tables(struct mshare_region *region);
+u64 mshare_host_table_bytes(struct mshare_region *region);
+void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat);
+
+/* view.c */
+struct mshare_view *mshare_view_get(struct mshare_region *region,
+				    unsigned long offset);
+void mshare_view_free(struct mshare_view *view);
+void mshare_view_link(struct mshare_region *region, unsigned long offset,
+		      unsigned long prot);
+void mshare_view_unlink(struct mshare_region *region, unsigned long offset);
+int mshare_window_map(struct file *file, struct vm_area_struct *vma);
+vm_fault_t mshare_window_attach(struct mshare_region *region,
+				struct vm_area_struct *vma,
+				unsigned long address);
+void mshare_link_put(struct mshare_link *link);
+
+static inline unsigned long mshare_window_offset(struct vm_area_struct *vma,
+						 unsigned long address)
+{
+	return address - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
+}
+
+/* The state of the chunk at an offset that is, or was, mapped. */
+static inline struct mshare_chunk *mshare_chunk(struct mshare_region *region,
+						unsigned long offset)
+{
+	struct mshare_view *view;
+
+	view = READ_ONCE(region->views[offset / MSHARE_SLOT_SIZE]);
+	return view ? &view->chunks[pud_index(offset)] : NULL;
+}
+
+/* protect.c */
+int mshare_protect(struct mshare_region *region, unsigned long start,
+		   unsigned long end, unsigned long prot);
+void mshare_pushdown(struct mshare_region *region, unsigned long chunk,
+		    struct mmu_gather *tlb, u64 *entries);
+int mshare_split(struct mshare_region *region, unsigned long offset);
+void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
+			  struct vm_area_struct *vma, unsigned long prot,
+			  u64 *entries);
+void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset);
+
+static inline unsigned long mshare_vma_ceiling(struct vm_area_struct *vma)
+{
+	return (vma->vm_flags >> 4) & MSHARE_PROT_ALL;
+}
+
+/* tlb.c */
+void mshare_flush_region(struct mshare_region *region, bool lazy);
+
+/* debug.c: each takes out what it names, so that a test can miss it */
+#ifdef CONFIG_MSHARE_DEBUG
+extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
+extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
+#else
+#define mshare_skip_flip_flush		false
+#define mshare_skip_notifier_flush	false
+#define mshare_skip_pushdown		false
+#define mshare_skip_detach_flush	false
+#endif
+
+#endif /* _MM_MSHARE_INTERNAL_H */

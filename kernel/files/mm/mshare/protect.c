@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: flips, that is changing the protection of a range for every sharer.
+ *
+ * What a sharer may do is what the host VMA and the view both grant. Chunks
+ * that the range covers are flipped through the view, one store each. A part
+ * of a chunk is an mprotect() in the host, flags first, then entries: taking
+ * R/W out of a leaf below a writable VMA would not last, as a read fault,
+ * migration or swap-in makes leaves anew from vm_page_prot.
+ *
+ * All of it runs under region->lock, so flips are serialised, and who returns
+ * has its own and all earlier ones in force.
+ */
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/security.h>
+#include <asm/tlb.h>
+
+#include "../internal.h"
+#include "internal.h"
+
+/* Split the host VMA that spans @offset, if one does. */
+int mshare_split(struct mshare_region *region, unsigned long offset)
+{
+	struct vm_area_struct *vma = vma_lookup(region->host, offset);
+	VMA_ITERATOR(vmi, region->host, offset);
+
+	if (!vma || vma->vm_start == offset)
+		return 0;
+	return split_vma(&vmi, vma, offset, 1);
+}
+
+/*
+ * Merge again what a piece had split; best effort, nothing changes by it.
+ */
+static void mshare_merge(struct mshare_region *region, unsigned long start,
+			 unsigned long end)
+{
+	struct mm_struct *host = region->host;
+	struct vm_area_struct *vma, *prev, *merged;
+	VMA_ITERATOR(vmi, host, start);
+
+	vma = vma_find(&vmi, end);
+	if (!vma)
+		return;
+	prev = vma_prev(&vmi);
+	for_each_vma_range(vmi, vma, end) {
+		merged = vma_modify_flags(&vmi, prev, vma, vma->vm_start,
+					  vma->vm_end, vma->vm_flags);
+		if (!IS_ERR(merged))
+			vma = merged;
+		prev = vma;
+	}
+}
+
+/*
+ * Let a host VMA grant @prot, no more and no less. @tlb gathers the flush, and
+ * @entries counts what was written; both NULL where no page is mapped yet.
+ */
+void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
+			  struct vm_area_struct *vma, unsigned long prot,
+			  u64 *entries)
+{
+	unsigned long flags = (vma->vm_flags & ~MSHARE_PROT_ALL) | prot;
+	unsigned int cp_flags = 0;
+
+	if (vma->vm_flags == flags)
+		return;
+	vm_stat_account(vma->vm_mm, vma->vm_flags, -vma_pages(vma));
+	vm_stat_account(vma->vm_mm, flags, vma_pages(vma));
+
+	/* Waits for faults that hold the VMA's lock; later ones see the flags */
+	vma_start_write(vma);
+	vm_flags_reset(vma, flags);
+	if (vma_wants_manual_pte_write_upgrade(vma))
+		cp_flags |= MM_CP_TRY_CHANGE_WRITABLE;
+	vma_set_page_prot(vma);
+	if (tlb)
+		*entries += change_protection(tlb, vma, vma->vm_start,
+					      vma->vm_end, cp_flags);
+}
+
+/*
+ * Let the VMAs of a chunk grant no more than its view does, so that the view
+ * can be opened; they have been split at its borders. The caller flushes
+ * before it opens the view.
+ */
+void mshare_pushdown(struct mshare_region *region, unsigned long start,
+		     struct mmu_gather *tlb, u64 *entries)
+{
+	unsigned long prot = mshare_chunk(region, start)->prot;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, region->host, start);
+
+	if (mshare_skip_pushdown)
+		return;
+	for_each_vma_range(vmi, vma, start + PUD_SIZE)
+		mshare_set_host_prot(region, tlb, vma,
+				     vma->vm_flags & prot & MSHARE_PROT_ALL,
+				     entries);
+}
+
+/* Bring ceiling, mapped and pieces up to date with the host VMAs. */
+void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset)
+{
+	struct mshare_chunk *chunk = mshare_chunk(region, offset);
+	unsigned long start = offset & PUD_MASK;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, region->host, start);
+
+	chunk->mapped = false;
+	chunk->pieces = false;
+	chunk->ceiling = MSHARE_PROT_ALL;
+	for_each_vma_range(vmi, vma, start + PUD_SIZE) {
+		unsigned long ceiling = mshare_vma_ceiling(vma);
+
+		chunk->mapped = true;
+		chunk->ceiling &= ceiling;
+		if ((vma->vm_flags & MSHARE_PROT_ALL) != ceiling)
+			chunk->pieces = true;
+	}
+	if (!chunk->mapped)
+		WRITE_ONCE(chunk->prot, MSHARE_PROT_ALL);
+}
+
+/**
+ * struct mshare_flip - one PROTECT under way
+ * @region: the region
+ * @prot: what shall be granted
+ * @start: start of the range
+ * @end: its end
+ * @first: start of the chunks that are flipped whole
+ * @last: their end; not above @first if there are none
+ * @entries: table entries written
+ * @changed: something was
+ * @flush: rights were taken
+ */
+struct mshare_flip {
+	struct mshare_region *region;
+	unsigned long prot;
+	unsigned long start, end;
+	unsigned long first, last;
+	u64 entries;
+	bool changed;
+	bool flush;
+};
+
+/* The up to two parts of chunks; false when there is no such one. */
+static bool mshare_flip_piece(struct mshare_flip *flip, int i,
+			      unsigned long *start, unsigned long *end)
+{
+	if (flip->first >= flip->last) {
+		*start = flip->start;
+		*end = i ? flip->start : flip->end;
+		/* two chunks, both in part */
+		if ((flip->start & PUD_MASK) != ((flip->end - 1) & PUD_MASK)) {
+			unsigned long border = (flip->end - 1) & PUD_MASK;
+
+			*start = i ? border : flip->start;
+			*end = i ? flip->end : border;
+		}
+	} else {
+		*start = i ? max(flip->start, flip->last) : flip->start;
+		*end = i ? flip->end : min(flip->end, flip->first);
+	}
+	return *start < *end;
+}
+
+static bool mshare_mapped_in(struct mshare_region *region, unsigned long start,
+			     unsigned long end)
+{
+	bool mapped;
+
+	if (start == end)
+		return false;
+	mmap_read_lock(region->host);
+	mapped = find_vma_intersection(region->host, start, end);
+	mmap_read_unlock(region->host);
+	return mapped;
+}
+
+/* Which chunks are whole: nothing is mapped in them outside the range. */
+static void mshare_flip_plan(struct mshare_flip *flip)
+{
+	unsigned long first = flip->start & PUD_MASK;
+	unsigned long last = ALIGN(flip->end, PUD_SIZE);
+
+	if (mshare_mapped_in(flip->region, first, flip->start))
+		first += PUD_SIZE;
+	if (mshare_mapped_in(flip->region, flip->end, last))
+		last -= PUD_SIZE;
+	flip->first = first;
+	flip->last = last;
+}
+
+#define for_each_whole_chunk(flip, addr, chunk)				\
+	for (addr = (flip)->first; addr < (flip)->last; addr += PUD_SIZE)	\
+		if (!((chunk) = mshare_chunk((flip)->region, addr)) ||	\
+		    !(chunk)->mapped) {} else
+
+/* Is anything there, and may it have this protection? */
+static int mshare_flip_check(struct mshare_flip *flip, bool *host)
+{
+	struct mshare_region *region = flip->region;
+	unsigned long addr, start, end;
+	struct mshare_chunk *chunk;
+	struct vm_area_struct *vma;
+	bool mapped = false;
+	int i, err = 0;
+
+	for_each_whole_chunk(flip, addr, chunk) {
+		mapped = true;
+		if (flip->prot & ~chunk->ceiling)
+			return -EACCES;
+		if (chunk->pieces)
+			*host = true;
+	}
+	for (i = 0; i < 2 && !err; i++) {
+		if (!mshare_flip_piece(flip, i, &start, &end))
+			continue;
+		mmap_read_lock(region->host);
+		VMA_ITERATOR(vmi, region->host, start);
+		for_each_vma_range(vmi, vma, end) {
+			mapped = *host = true;
+			if (flip->prot & ~mshare_vma_ceiling(vma))
+				err = -EACCES;
+		}
+		mmap_read_unlock(region->host);
+	}
+	return err ?: mapped ? 0 : -ENOMEM;
+}
+
+/* Does a piece need more than the view grants in its chunk? */
+static bool mshare_needs_pushdown(struct mshare_flip *flip, unsigned long start)
+{
+	struct mshare_chunk *chunk = mshare_chunk(flip->region, start);
+
+	return chunk && chunk->mapped && flip->prot & ~chunk->prot;
+}
+
+/* All that can fail: afterwards only flags and entries change. */
+static int mshare_flip_split(struct mshare_flip *flip)
+{
+	struct mshare_region *region = flip->region;
+	unsigned long start, end;
+	int i, err = 0;
+
+	if (flip->first < flip->last)
+		err = mshare_split(region, flip->first) ?:
+			mshare_split(region, flip->last);
+	for (i = 0; i < 2 && !err; i++) {
+		if (!mshare_flip_piece(flip, i, &start, &end))
+			continue;
+		err = mshare_split(region, start) ?: mshare_split(region, end);
+		if (!err && mshare_needs_pushdown(flip, start))
+			err = mshare_split(region, start & PUD_MASK) ?:
+				mshare_split(region,
+					     (start & PUD_MASK) + PUD_SIZE);
+	}
+	return err;
+}
+
+static void mshare_flip_view(struct mshare_flip *flip, unsigned long addr,
+			     unsigned long prot)
+{
+	mshare_view_link(flip->region, addr, prot);
+	flip->entries++;
+	flip->changed = true;
+}
+
+/* Take from whole chunks what they shall not have. */
+static void mshare_flip_close(struct mshare_flip *flip)
+{
+	struct mshare_chunk *chunk;
+	unsigned long addr;
+
+	for_each_whole_chunk(flip, addr, chunk) {
+		if (!(chunk->prot & ~flip->prot))
+			continue;
+		mshare_flip_view(flip, addr, chunk->prot & flip->prot);
+		flip->flush = true;
+	}
+}
+
+/* Give a piece's VMAs their protection, and its neighbours the view's. */
+static void mshare_flip_host(struct mshare_flip *flip, struct mmu_gather *tlb,
+			     unsigned long start, unsigned long end)
+{
+	struct mshare_region *region = flip->region;
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, region->host, start);
+
+	if (mshare_needs_pushdown(flip, start))
+		mshare_pushdown(region, start & PUD_MASK, tlb, &flip->entries);
+	for_each_vma_range(vmi, vma, end) {
+		unsigned long old = vma->vm_flags & MSHARE_PROT_ALL;
+
+		if (old == flip->prot)
+			continue;
+		flip->changed = true;
+		if (old & ~flip->prot)
+			flip->flush = true;
+		mshare_set_host_prot(region, tlb, vma, flip->prot,
+				     &flip->entries);
+	}
+}
+
+/*
+ * Pieces of earlier flips that grant less than the chunk shall have get back
+ * all they may. The view is still closed, so nothing opens by it.
+ */
+static void mshare_flip_restore(struct mshare_flip *flip,
+				struct mmu_gather *tlb, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+	VMA_ITERATOR(vmi, flip->region->host, addr);
+
+	for_each_vma_range(vmi, vma, addr + PUD_SIZE) {
+		if (!(flip->prot & ~vma->vm_flags))
+			continue;
+		flip->changed = true;
+		mshare_set_host_prot(flip->region, tlb, vma,
+				     mshare_vma_ceiling(vma), &flip->entries);
+	}
+}
+
+/* Give what is to be given; rights taken are gone from every TLB. */
+static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
+{
+	struct mshare_chunk *chunk;
+	unsigned long addr, start, end;
+	int i;
+
+	for_each_whole_chunk(flip, addr, chunk) {
+		if (chunk->pieces)
+			mshare_flip_restore(flip, tlb, addr);
+		if (chunk->prot != flip->prot)
+			mshare_flip_view(flip, addr, flip->prot);
+	}
+	for (i = 0; i < 2; i++)
+		if (mshare_flip_piece(flip, i, &start, &end) &&
+		    mshare_needs_pushdown(flip, start))
+			mshare_flip_view(flip, start & PUD_MASK,
+					 MSHARE_PROT_ALL);
+}
+
+/*
+ * tlb_finish_mmu() would flush through the notifier; here it is one flush for
+ * views and leaves together, or none where rights are only given: a stale
+ * entry then costs a fault that finds nothing to do.
+ */
+static void mshare_finish_deferred(struct mshare_region *region,
+				   struct mmu_gather *tlb)
+{
+	WRITE_ONCE(region->flusher, current);
+	tlb_finish_mmu(tlb);
+	WRITE_ONCE(region->flusher, NULL);
+}
+
+static void mshare_flip_flush(struct mshare_flip *flip)
+{
+	if (flip->flush && !mshare_skip_flip_flush)
+		mshare_flush_region(flip->region, false);
+}
+
+/* With pieces: the host's VMAs and leaves change too. */
+static int mshare_flip_slow(struct mshare_flip *flip)
+{
+	struct mshare_region *region = flip->region;
+	struct mm_struct *host = region->host;
+	unsigned long addr, start, end;
+	struct mmu_gather tlb;
+	int i, err;
+
+	if (mmap_write_lock_killable(host))
+		return -EINTR;
+	err = mshare_flip_split(flip);
+	if (err)
+		goto out;
+
+	mshare_flip_close(flip);
+	tlb_gather_mmu(&tlb, host);
+	for (i = 0; i < 2; i++) {
+		if (!mshare_flip_piece(flip, i, &start, &end))
+			continue;
+		/* leaves close where the view opens: flush before it does */
+		if (mshare_needs_pushdown(flip, start))
+			flip->flush = true;
+		mshare_flip_host(flip, &tlb, start, end);
+	}
+	mshare_finish_deferred(region, &tlb);
+	mshare_flip_flush(flip);
+
+	tlb_gather_mmu(&tlb, host);
+	mshare_flip_open(flip, &tlb);
+	mshare_finish_deferred(region, &tlb);
+out:
+	mshare_merge(region, flip->start & PUD_MASK,
+		     ALIGN(flip->end, PUD_SIZE));
+	for (addr = flip->start & PUD_MASK; addr < flip->end; addr += PUD_SIZE)
+		if (mshare_chunk(region, addr))
+			mshare_chunk_refresh(region, addr);
+	mmap_write_unlock(host);
+	return err;
+}
+
+/*
+ * Only whole chunks, none with pieces: stores and one flush. A fault that asked
+ * before a store may still install a leaf, below an entry that is closed.
+ */
+static void mshare_flip_fast(struct mshare_flip *flip)
+{
+	mshare_flip_close(flip);
+	mshare_flip_flush(flip);
+	mshare_flip_open(flip, NULL);
+}
+
+int mshare_protect(struct mshare_region *region, unsigned long start,
+		   unsigned long end, unsigned long prot)
+{
+	struct mshare_flip flip = {
+		.region	= region,
+		.prot	= prot,
+		.start	= start,
+		.end	= end,
+	};
+	bool host = false;
+	int err;
+
+	lockdep_assert_held(&region->lock);
+	mshare_flip_plan(&flip);
+	err = mshare_flip_check(&flip, &host);
+	if (err)
+		return err;
+	if (host)
+		err = mshare_flip_slow(&flip);
+	else
+		mshare_flip_fast(&flip);
+	if (flip.changed) {
+		atomic64_inc(&region->flips);
+		atomic64_add(flip.entries, &region->flip_entries);
+	}
+	return err;
+}

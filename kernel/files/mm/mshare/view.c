@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: view tables, and the windows that are attached to them.
+ *
+ * A view is a PUD page of the region's own. Its entries point to the host's
+ * PMD tables; the P4D entries of windows point to it. Rights that a view's
+ * entry or a window's lacks are gone for all that lies beneath, while the
+ * host's own tables stay as the core mm knows them. Only ioctls, under
+ * region->lock, write views; only the functions here write windows' entries.
+ */
+#include <linux/file.h>
+#include <linux/memcontrol.h>
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mshare.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <asm/pgalloc.h>
+#include <asm/tlb.h>
+
+#include "internal.h"
+
+static void mshare_view_free_rcu(struct rcu_head *head)
+{
+	struct ptdesc *ptdesc = container_of(head, struct ptdesc, pt_rcu_head);
+
+	pagetable_pud_dtor(ptdesc);
+	pagetable_free(ptdesc);
+}
+
+/*
+ * The windows are gone and flushed. A paravirtual flush may have left out a
+ * preempted vCPU that is in GUP-fast, with interrupts off: hence RCU.
+ */
+void mshare_view_free(struct mshare_view *view)
+{
+	struct ptdesc *ptdesc = virt_to_ptdesc(view->puds);
+
+	call_rcu(&ptdesc->pt_rcu_head, mshare_view_free_rcu);
+	kfree(view);
+}
+
+static struct mshare_view *mshare_view_alloc(void)
+{
+	struct mshare_view *view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
+	struct ptdesc *ptdesc;
+
+	if (!view)
+		return NULL;
+	ptdesc = pagetable_alloc(GFP_PGTABLE_USER, 0);
+	if (!ptdesc) {
+		kfree(view);
+		return NULL;
+	}
+	pagetable_pud_ctor(ptdesc);
+	view->puds = ptdesc_address(ptdesc);
+	return view;
+}
+
+/* The view of the slot at @offset, made if there is none; or an ERR_PTR. */
+struct mshare_view *mshare_view_get(struct mshare_region *region,
+				    unsigned long offset)
+{
+	struct mshare_view **slot = &region->views[offset / MSHARE_SLOT_SIZE];
+	struct mshare_view *view = READ_ONCE(*slot), *raced;
+	struct mem_cgroup *old;
+	int err;
+
+	if (view)
+		return view;
+	err = mshare_fs_charge(region->fs, PAGE_SIZE);
+	if (err)
+		return ERR_PTR(err);
+
+	old = set_active_memcg(region->memcg);
+	view = mshare_view_alloc();
+	set_active_memcg(old);
+	if (!view) {
+		mshare_fs_uncharge(region->fs, PAGE_SIZE);
+		return ERR_PTR(-ENOMEM);
+	}
+	raced = cmpxchg(slot, NULL, view);
+	if (raced) {
+		mshare_view_free(view);
+		mshare_fs_uncharge(region->fs, PAGE_SIZE);
+		return raced;
+	}
+	return view;
+}
+
+static pud_t *mshare_view_pud(struct mshare_region *region,
+			      unsigned long offset)
+{
+	struct mshare_view *view = region->views[offset / MSHARE_SLOT_SIZE];
+
+	return &view->puds[pud_index(offset)];
+}
+
+/*
+ * Let the chunk at @offset be seen, with @prot. The host's PMD table is there,
+ * and stays as long as anything is mapped in the chunk. The state is stored
+ * before the entry, so that a fault never grants what the entry then denies.
+ */
+void mshare_view_link(struct mshare_region *region, unsigned long offset,
+		      unsigned long prot)
+{
+	struct mm_struct *host = region->host;
+	pud_t *pud;
+
+	lockdep_assert_held(&region->lock);
+	pud = pud_offset(p4d_offset(pgd_offset(host, offset), offset), offset);
+	WRITE_ONCE(mshare_chunk(region, offset)->prot, prot);
+	set_pud(mshare_view_pud(region, offset),
+		mshare_mk_pud(pud_pgtable(*pud), prot));
+}
+
+/* Let it be seen no more. The caller flushes. */
+void mshare_view_unlink(struct mshare_region *region, unsigned long offset)
+{
+	lockdep_assert_held(&region->lock);
+	set_pud(mshare_view_pud(region, offset), __pud(0));
+}
+
+void mshare_link_put(struct mshare_link *link)
+{
+	if (!refcount_dec_and_test(&link->refs))
+		return;
+	mshare_region_put(link->region);
+	kfree(link);
+}
+
+/*
+ * Count a window of @mm, whose mmap_lock is held for writing. The link is in
+ * region->links before an entry is set: from then on flushes include the mm.
+ */
+static struct mshare_link *mshare_link_get(struct mshare_region *region,
+					   struct mm_struct *mm, gfp_t gfp)
+{
+	struct mshare_link *link;
+
+	mmap_assert_write_locked(mm);
+	atomic64_inc(&region->windows);
+	hlist_for_each_entry(link, &mm->mshare_links, in_mm) {
+		if (link->region == region) {
+			link->windows++;
+			return link;
+		}
+	}
+
+	link = kzalloc(sizeof(*link), gfp);
+	if (!link) {
+		atomic64_dec(&region->windows);
+		return NULL;
+	}
+	refcount_set(&link->refs, 1);
+	refcount_inc(&region->refs);
+	link->region = region;
+	link->mm = mm;
+	link->windows = 1;
+	hlist_add_head(&link->in_mm, &mm->mshare_links);
+
+	spin_lock(&region->links_lock);
+	list_add_tail(&link->in_region, &region->links);
+	region->nr_links++;
+	spin_unlock(&region->links_lock);
+	return link;
+}
+
+/*
+ * Uncount one. munmap() may have downgraded the mmap_lock, but then no second
+ * munmap() or mmap() is under way, and an exiting mm has no other user. The
+ * entries are clear and flushed.
+ */
+static void mshare_link_drop(struct mshare_link *link)
+{
+	struct mshare_region *region = link->region;
+
+	atomic64_dec(&region->windows);
+	if (--link->windows)
+		return;
+	hlist_del(&link->in_mm);
+
+	spin_lock(&region->links_lock);
+	list_del(&link->in_region);
+	region->nr_links--;
+	atomic64_add(atomic64_read(&link->faults), &region->faults);
+	spin_unlock(&region->links_lock);
+	mshare_link_put(link);
+}
+
+/*
+ * Let the window's P4D entry at @address point to the view. Returns 0, or
+ * VM_FAULT_OOM, which a later fault may find gone, or VM_FAULT_SIGBUS if there
+ * are foreign tables, as no window's slot can have.
+ */
+vm_fault_t mshare_window_attach(struct mshare_region *region,
+				struct vm_area_struct *vma,
+				unsigned long address)
+{
+	unsigned long offset = mshare_window_offset(vma, address);
+	struct mm_struct *mm = vma->vm_mm;
+	struct mshare_view *view;
+	vm_fault_t ret = 0;
+	p4d_t *p4d, entry;
+
+	view = READ_ONCE(region->views[offset / MSHARE_SLOT_SIZE]);
+	p4d = p4d_alloc(mm, pgd_offset(mm, address), address);
+	if (!p4d)
+		return VM_FAULT_OOM;
+	if (likely(p4d_present(*p4d)))
+		return 0;
+
+	entry = mshare_mk_p4d(view->puds, vma->vm_flags);
+	spin_lock(&mm->page_table_lock);
+	if (p4d_none(*p4d))
+		set_p4d(p4d, entry);
+	else if (p4d_pgtable(*p4d) != view->puds)
+		ret = VM_FAULT_SIGBUS;
+	spin_unlock(&mm->page_table_lock);
+	return ret;
+}
+
+/* All slots at once, so that nothing mapped elsewhere faults here. */
+static void mshare_window_attach_all(struct mshare_region *region,
+				     struct vm_area_struct *vma)
+{
+	unsigned long address;
+
+	if (!(vma->vm_flags & MSHARE_PROT_ALL))
+		return;
+	for (address = vma->vm_start; address < vma->vm_end;
+	     address += MSHARE_SLOT_SIZE)
+		mshare_window_attach(region, vma, address);
+}
+
+/**
+ * mshare_zap_window - detach slots of a window
+ * @tlb: of the process's mm
+ * @vma: the window
+ * @start: first address; all slots touched are detached, and may be attached
+ *	again by a fault
+ * @end: the address behind
+ *
+ * No page is touched: the tables beneath are the region's. freed_tables makes
+ * the flush reach lazy CPUs: their paging-structure caches must not lead to a
+ * view that may be freed with the region. PTE stride: flush everything.
+ */
+void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
+		       unsigned long start, unsigned long end)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	unsigned long address;
+
+	for (address = start & MSHARE_SLOT_MASK; address < end;
+	     address += MSHARE_SLOT_SIZE) {
+		pgd_t *pgd = pgd_offset(mm, address);
+		p4d_t *p4d;
+
+		if (pgd_none(*pgd))
+			continue;
+		p4d = p4d_offset(pgd, address);
+		if (p4d_none(*p4d))
+			continue;
+		spin_lock(&mm->page_table_lock);
+		p4d_clear(p4d);
+		spin_unlock(&mm->page_table_lock);
+		tlb_flush_pte_range(tlb, address, MSHARE_SLOT_SIZE);
+		if (!mshare_skip_detach_flush)
+			tlb->freed_tables = 1;
+	}
+}
+
+/* fork() only: splitting and moving are refused. */
+static void mshare_window_open(struct vm_area_struct *vma)
+{
+	struct mshare_link *parent = vma->vm_private_data;
+	struct mshare_region *region = parent->region;
+
+	vma->vm_private_data = mshare_link_get(region, vma->vm_mm,
+					       GFP_KERNEL | __GFP_NOFAIL);
+	mshare_window_attach_all(region, vma);
+}
+
+static void mshare_window_close(struct vm_area_struct *vma)
+{
+	mshare_link_drop(vma->vm_private_data);
+}
+
+static int mshare_window_may_split(struct vm_area_struct *vma,
+				   unsigned long address)
+{
+	return -EINVAL;
+}
+
+static int mshare_window_mprotect(struct vm_area_struct *vma,
+				  unsigned long start, unsigned long end,
+				  unsigned long newflags)
+{
+	return -EINVAL;
+}
+
+const struct vm_operations_struct mshare_window_ops = {
+	.open		= mshare_window_open,
+	.close		= mshare_window_close,
+	.may_split	= mshare_window_may_split,
+	.mprotect	= mshare_window_mprotect,
+};
+
+/**
+ * mshare_window_map - mmap() of a region
+ * @file: the region's file
+ * @vma: to become a window; its place was checked by ->get_unmapped_area,
+ *	except what MAP_FIXED can get past it
+ *
+ * Possible returned errors are, besides mmap()'s own:
+ *
+ * - %EBUSY: MMU notifiers have been registered for the mm.
+ * - %EINVAL: no size yet; not MAP_SHARED; address, offset or length are not
+ *   whole slots within the size.
+ * - %ENOMEM: no memory.
+ * - %ENOSPC: more page tables than the mount's size= allows.
+ */
+int mshare_window_map(struct file *file, struct vm_area_struct *vma)
+{
+	struct mshare_region *region = mshare_file_region(file);
+	unsigned long size = smp_load_acquire(&region->size);
+	unsigned long length = vma->vm_end - vma->vm_start;
+	unsigned long start = vma->vm_pgoff << PAGE_SHIFT, offset;
+	struct mshare_link *link;
+
+	if (!(vma->vm_flags & VM_MAYSHARE) || length > size ||
+	    vma->vm_pgoff > (size - length) >> PAGE_SHIFT ||
+	    (vma->vm_start | start | length) & ~MSHARE_SLOT_MASK)
+		return -EINVAL;
+	if (mm_has_notifiers(vma->vm_mm))
+		return -EBUSY;
+	for (offset = start; offset < start + length;
+	     offset += MSHARE_SLOT_SIZE) {
+		struct mshare_view *view = mshare_view_get(region, offset);
+
+		if (IS_ERR(view))
+			return PTR_ERR(view);
+	}
+	link = mshare_link_get(region, vma->vm_mm, GFP_KERNEL_ACCOUNT);
+	if (!link)
+		return -ENOMEM;
+
+	/* VM_SHARED also without write access: the OOM reaper goes by it */
+	vm_flags_set(vma, VM_SHARED | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_private_data = link;
+	vma->vm_ops = &mshare_window_ops;
+	mshare_window_attach_all(region, vma);
+	return 0;
+}
+
+/*
+ * Advice that only changes how the VMA is inherited or read ahead is taken;
+ * what would touch pages is not, in any VMA of a range that has a window.
+ */
+int mshare_madvise(struct mm_struct *mm, unsigned long start,
+		   unsigned long end, int behavior)
+{
+	struct vm_area_struct *vma;
+	int err = 0;
+
+	if (!mm_has_mshare(mm))
+		return 0;
+	switch (behavior) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+	case MADV_DONTFORK:
+	case MADV_DOFORK:
+	case MADV_DONTDUMP:
+		return 0;
+	}
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	{
+		VMA_ITERATOR(vmi, mm, start);
+
+		for_each_vma_range(vmi, vma, end) {
+			if (vma_is_mshare(vma)) {
+				err = -EINVAL;
+				break;
+			}
+		}
+	}
+	mmap_read_unlock(mm);
+	return err;
+}
