@@ -61,9 +61,12 @@ server_start() {
 	rm -rf "$place/data"
 	cp -a "$place/pristine" "$place/data"
 	server_settings "$_arm" >> "$place/data/postgresql.conf"
-	: > "$_log"
-	chmod 666 "$_log"
-	as_server "'$pg_bin/pg_ctl' start -s -w -t 120 -D '$place/data' -l '$_log'" || return 1
+	# The log is written in memory, and kept as the server's when it stops.
+	log=$_log
+	as_server "'$pg_bin/pg_ctl' start -s -w -t 120 -D '$place/data' -l '$place/data/log'" || {
+		cp "$place/data/log" "$log"
+		return 1
+	}
 	postmaster=$(head -n 1 "$place/data/postmaster.pid")
 	if [ -n "$(provider_of "$_arm")" ]; then
 		sql -c 'create extension pg_mshare' || return 1
@@ -74,13 +77,16 @@ server_start() {
 }
 
 server_stop() {
-	as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m fast -D '$place/data'"
+	as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m fast -D '$place/data'" ||
+		as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m immediate -D '$place/data'" || true
+	cp "$place/data/log" "$log"
 	postmaster=
 }
 
 # At the end, whatever happened.
 server_kill() {
 	if [ -n "$postmaster" ]; then
+		cp "$place/data/log" "$log" || true
 		as_server "'$pg_bin/pg_ctl' stop -s -m immediate -D '$place/data'" || true
 	fi
 	rm -rf "$place"
