@@ -13,14 +13,14 @@ struct mmu_gather;
 struct page;
 struct pt_regs;
 
-#ifdef CONFIG_MSHARE
-
-#include <asm/mshare.h>
-
 typedef struct page *(*mshare_follow_t)(struct vm_area_struct *vma,
 					unsigned long address,
 					unsigned int flags,
 					struct follow_page_context *ctx);
+
+#ifdef CONFIG_MSHARE
+
+#include <asm/mshare.h>
 
 extern const struct vm_operations_struct mshare_window_ops;
 
@@ -107,7 +107,14 @@ static inline int mshare_madvise(struct mm_struct *mm, unsigned long start,
 	return 0;
 }
 
-#define mshare_follow_page(vma, address, flags, ctx, follow)	NULL
+static inline struct page *mshare_follow_page(struct vm_area_struct *vma,
+					      unsigned long address,
+					      unsigned int flags,
+					      struct follow_page_context *ctx,
+					      mshare_follow_t follow)
+{
+	return NULL;
+}
 
 static inline bool mshare_fault_denied(vm_fault_t fault)
 {

@@ -18,6 +18,7 @@
 bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
+u32 mshare_gup_delay_us;
 
 #define MSHARE_MAX_FLUSHES	10000
 
@@ -83,6 +84,8 @@ static int __init mshare_debug_init(void)
 			    &mshare_skip_pushdown);
 	debugfs_create_bool("skip_detach_flush", 0600, dir,
 			    &mshare_skip_detach_flush);
+	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */
+	debugfs_create_u32("gup_delay_us", 0600, dir, &mshare_gup_delay_us);
 	return 0;
 }
 late_initcall(mshare_debug_init);

@@ -175,9 +175,8 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
  * The walk is one of the host, under the host's lock, so no table is freed
  * meanwhile, and a flip of less than a chunk comes before or after it. A flip
  * through the view does not take that lock: it may overtake us between check
- * and grab, so the view is asked again with the page in hand. Grabbing is a
- * full barrier, and pairs with the one in mshare_flush_region(): either the
- * page was grabbed before PROTECT returned, or it is dropped here.
+ * and grab, so the view is asked again with the page in hand: either it was
+ * grabbed before PROTECT returned, or it is dropped here.
  */
 struct page *mshare_follow_page(struct vm_area_struct *vma,
 				unsigned long address, unsigned int flags,
@@ -195,11 +194,12 @@ struct page *mshare_follow_page(struct vm_area_struct *vma,
 	host_vma = vma_lookup(region->host, offset);
 	if (!host_vma || !mshare_allowed(region, host_vma, offset, access))
 		goto out;
+	mshare_gup_delay();
 	page = follow(host_vma, offset, flags, ctx);
 	if (IS_ERR_OR_NULL(page) || !(flags & (FOLL_GET | FOLL_PIN)))
 		goto out;
 
-	smp_mb();
+	smp_mb();	/* pairs with that in mshare_flush_region() */
 	if (!mshare_allowed(region, host_vma, offset, access) &&
 	    !mshare_skip_gup_recheck) {
 		if (flags & FOLL_PIN)

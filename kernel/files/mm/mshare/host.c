@@ -80,11 +80,6 @@ int mshare_host_init(struct mshare_region *region)
 	return 0;
 }
 
-u64 mshare_host_table_bytes(struct mshare_region *region)
-{
-	return mm_pgtables_bytes(region->host);
-}
-
 /*
  * Bring what is counted against size= up to date. Concurrent callers may
  * store an older number over a newer one; the next corrects it, as what was
@@ -108,7 +103,7 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 
 	stat->mapped_bytes = (u64)READ_ONCE(host->total_vm) << PAGE_SHIFT;
 	stat->resident_bytes = (u64)get_mm_rss(host) << PAGE_SHIFT;
-	stat->page_table_bytes = mshare_host_table_bytes(region);
+	stat->page_table_bytes = mm_pgtables_bytes(host);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
 		if (READ_ONCE(region->views[slot]))
 			stat->page_table_bytes += PAGE_SIZE;
@@ -508,6 +503,20 @@ static bool mshare_anything_in(struct mshare_region *region,
 	return start < end && find_vma_intersection(region->host, start, end);
 }
 
+/* What anonymous objects have in a range; no VMA crosses its borders. */
+static unsigned long mshare_anon_bytes(struct mshare_region *region,
+				       unsigned long start, unsigned long end)
+{
+	VMA_ITERATOR(vmi, region->host, start);
+	struct vm_area_struct *vma;
+	unsigned long bytes = 0;
+
+	for_each_vma_range(vmi, vma, end)
+		if (vma_is_anon_shmem(vma))
+			bytes += vma->vm_end - vma->vm_start;
+	return bytes;
+}
+
 /*
  * The view entries of chunks that become empty are cleared, and every CPU has
  * forgotten them, before do_vmi_munmap() frees the tables that they lead to;
@@ -518,22 +527,14 @@ static int mshare_unmap_locked(struct mshare_region *region,
 			       unsigned long start, unsigned long end)
 {
 	unsigned long first = start & PUD_MASK, last = ALIGN(end, PUD_SIZE);
-	unsigned long addr, anon = 0;
-	struct vm_area_struct *vma;
+	unsigned long addr, anon;
 	bool cleared = false;
 	int err;
 
 	err = mshare_split(region, start) ?: mshare_split(region, end);
 	if (err)
 		return err;
-	{
-		VMA_ITERATOR(vmi, region->host, start);
-
-		for_each_vma_range(vmi, vma, end)
-			if (vma_is_anon_shmem(vma))
-				anon += vma->vm_end - vma->vm_start;
-	}
-
+	anon = mshare_anon_bytes(region, start, end);
 	if (mshare_anything_in(region, first, start))
 		first += PUD_SIZE;
 	if (mshare_anything_in(region, end, last))

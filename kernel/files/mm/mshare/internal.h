@@ -109,7 +109,7 @@ struct mshare_view {
 struct mshare_region {
 	refcount_t refs;
 	struct mshare_fs *fs;
-	struct mutex lock;
+	struct mutex lock;		/* contents and protection */
 	struct mm_struct *host;
 	struct mem_cgroup *memcg;
 	struct mmu_notifier mn;
@@ -119,7 +119,7 @@ struct mshare_region {
 	atomic_long_t tables;
 	struct task_struct *flusher;
 
-	spinlock_t links_lock;
+	spinlock_t links_lock;		/* the two below; a leaf */
 	struct list_head links;
 	unsigned long nr_links;
 
@@ -167,6 +167,13 @@ static inline struct mshare_region *mshare_file_region(struct file *file)
 	return file_inode(file)->i_private;
 }
 
+/* Who sees a size sees the host and the views: they were there before it. */
+static inline unsigned long mshare_region_size(struct mshare_region *region)
+{
+	/* pairs with smp_store_release() in mshare_region_set_size() */
+	return smp_load_acquire(&region->size);
+}
+
 /* Page aligned, not empty, and within the region? */
 static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
 				   u64 size)
@@ -175,7 +182,7 @@ static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
 
 	return size && !((offset | size) & ~PAGE_MASK) &&
 		!check_add_overflow(offset, size, &end) &&
-		end <= smp_load_acquire(&region->size);
+		end <= mshare_region_size(region);
 }
 
 /* host.c */
@@ -186,7 +193,6 @@ int mshare_host_create(struct mshare_region *region,
 int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		      unsigned long end);
 void mshare_host_account_tables(struct mshare_region *region);
-u64 mshare_host_table_bytes(struct mshare_region *region);
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat);
 
 /* view.c */
@@ -221,8 +227,8 @@ static inline struct mshare_chunk *mshare_chunk(struct mshare_region *region,
 /* protect.c */
 int mshare_protect(struct mshare_region *region, unsigned long start,
 		   unsigned long end, unsigned long prot);
-void mshare_pushdown(struct mshare_region *region, unsigned long chunk,
-		    struct mmu_gather *tlb, u64 *entries);
+void mshare_pushdown(struct mshare_region *region, unsigned long start,
+		     struct mmu_gather *tlb, u64 *entries);
 int mshare_split(struct mshare_region *region, unsigned long offset);
 void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 			  struct vm_area_struct *vma, unsigned long prot,

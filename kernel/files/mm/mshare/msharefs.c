@@ -206,14 +206,20 @@ static const struct super_operations mshare_super_ops = {
 	.show_options	= mshare_show_options,
 };
 
-enum { Opt_uid, Opt_gid, Opt_mode, Opt_size, Opt_nr_regions };
+enum {
+	MSHARE_OPT_UID,
+	MSHARE_OPT_GID,
+	MSHARE_OPT_MODE,
+	MSHARE_OPT_SIZE,
+	MSHARE_OPT_NR_REGIONS,
+};
 
 static const struct fs_parameter_spec mshare_parameters[] = {
-	fsparam_uid("uid", Opt_uid),
-	fsparam_gid("gid", Opt_gid),
-	fsparam_u32oct("mode", Opt_mode),
-	fsparam_string("size", Opt_size),
-	fsparam_string("nr_regions", Opt_nr_regions),
+	fsparam_uid("uid", MSHARE_OPT_UID),
+	fsparam_gid("gid", MSHARE_OPT_GID),
+	fsparam_u32oct("mode", MSHARE_OPT_MODE),
+	fsparam_string("size", MSHARE_OPT_SIZE),
+	fsparam_string("nr_regions", MSHARE_OPT_NR_REGIONS),
 	{}
 };
 
@@ -249,18 +255,18 @@ static int mshare_parse_param(struct fs_context *fc, struct fs_parameter *param)
 		return opt;
 
 	switch (opt) {
-	case Opt_uid:
+	case MSHARE_OPT_UID:
 		fs->uid = result.uid;
 		break;
-	case Opt_gid:
+	case MSHARE_OPT_GID:
 		fs->gid = result.gid;
 		break;
-	case Opt_mode:
+	case MSHARE_OPT_MODE:
 		fs->mode = result.uint_32 & 07777;
 		break;
-	case Opt_size:
+	case MSHARE_OPT_SIZE:
 		return mshare_parse_size(fc, param->string, &fs->max_bytes);
-	case Opt_nr_regions:
+	case MSHARE_OPT_NR_REGIONS:
 		if (kstrtoul(param->string, 0, &fs->max_regions) ||
 		    fs->max_regions > LONG_MAX)
 			return invalf(fc, "msharefs: bad nr_regions '%s'",

@@ -22,8 +22,8 @@
 /* Split the host VMA that spans @offset, if one does. */
 int mshare_split(struct mshare_region *region, unsigned long offset)
 {
-	struct vm_area_struct *vma = vma_lookup(region->host, offset);
 	VMA_ITERATOR(vmi, region->host, offset);
+	struct vm_area_struct *vma = vma_lookup(region->host, offset);
 
 	if (!vma || vma->vm_start == offset)
 		return 0;
@@ -36,9 +36,8 @@ int mshare_split(struct mshare_region *region, unsigned long offset)
 static void mshare_merge(struct mshare_region *region, unsigned long start,
 			 unsigned long end)
 {
-	struct mm_struct *host = region->host;
+	VMA_ITERATOR(vmi, region->host, start);
 	struct vm_area_struct *vma, *prev, *merged;
-	VMA_ITERATOR(vmi, host, start);
 
 	vma = vma_find(&vmi, end);
 	if (!vma)
@@ -88,9 +87,9 @@ void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 void mshare_pushdown(struct mshare_region *region, unsigned long start,
 		     struct mmu_gather *tlb, u64 *entries)
 {
+	VMA_ITERATOR(vmi, region->host, start);
 	unsigned long prot = mshare_chunk(region, start)->prot;
 	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, region->host, start);
 
 	if (mshare_skip_pushdown)
 		return;
@@ -103,15 +102,15 @@ void mshare_pushdown(struct mshare_region *region, unsigned long start,
 /* Bring ceiling, mapped and pieces up to date with the host VMAs. */
 void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset)
 {
+	VMA_ITERATOR(vmi, region->host, offset & PUD_MASK);
 	struct mshare_chunk *chunk = mshare_chunk(region, offset);
-	unsigned long start = offset & PUD_MASK;
+	unsigned long end = (offset & PUD_MASK) + PUD_SIZE;
 	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, region->host, start);
 
 	chunk->mapped = false;
 	chunk->pieces = false;
 	chunk->ceiling = MSHARE_PROT_ALL;
-	for_each_vma_range(vmi, vma, start + PUD_SIZE) {
+	for_each_vma_range(vmi, vma, end) {
 		unsigned long ceiling = mshare_vma_ceiling(vma);
 
 		chunk->mapped = true;
@@ -193,49 +192,68 @@ static void mshare_flip_plan(struct mshare_flip *flip)
 	flip->last = last;
 }
 
-#define for_each_whole_chunk(flip, addr, chunk)				\
-	for (addr = (flip)->first; addr < (flip)->last; addr += PUD_SIZE)	\
-		if (!((chunk) = mshare_chunk((flip)->region, addr)) ||	\
-		    !(chunk)->mapped) {} else
+/* The chunk at @addr, if anything is mapped in it. */
+static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
+						unsigned long addr)
+{
+	struct mshare_chunk *chunk = mshare_chunk(flip->region, addr);
 
-/* Is anything there, and may it have this protection? */
+	return chunk && chunk->mapped ? chunk : NULL;
+}
+
+/* Is anything mapped in a piece, and may all of it have this protection? */
+static int mshare_flip_check_piece(struct mshare_flip *flip,
+				   unsigned long start, unsigned long end,
+				   bool *mapped)
+{
+	VMA_ITERATOR(vmi, flip->region->host, start);
+	struct vm_area_struct *vma;
+	int err = 0;
+
+	mmap_read_lock(flip->region->host);
+	for_each_vma_range(vmi, vma, end) {
+		*mapped = true;
+		if (flip->prot & ~mshare_vma_ceiling(vma))
+			err = -EACCES;
+	}
+	mmap_read_unlock(flip->region->host);
+	return err;
+}
+
+/* The same for the range; @host: VMAs and leaves are concerned too. */
 static int mshare_flip_check(struct mshare_flip *flip, bool *host)
 {
-	struct mshare_region *region = flip->region;
 	unsigned long addr, start, end;
 	struct mshare_chunk *chunk;
-	struct vm_area_struct *vma;
 	bool mapped = false;
-	int i, err = 0;
+	int i, err;
 
-	for_each_whole_chunk(flip, addr, chunk) {
+	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (!chunk)
+			continue;
 		mapped = true;
 		if (flip->prot & ~chunk->ceiling)
 			return -EACCES;
 		if (chunk->pieces)
 			*host = true;
 	}
-	for (i = 0; i < 2 && !err; i++) {
+	for (i = 0; i < 2; i++) {
 		if (!mshare_flip_piece(flip, i, &start, &end))
 			continue;
-		mmap_read_lock(region->host);
-		VMA_ITERATOR(vmi, region->host, start);
-		for_each_vma_range(vmi, vma, end) {
-			mapped = *host = true;
-			if (flip->prot & ~mshare_vma_ceiling(vma))
-				err = -EACCES;
-		}
-		mmap_read_unlock(region->host);
+		err = mshare_flip_check_piece(flip, start, end, host);
+		if (err)
+			return err;
 	}
-	return err ?: mapped ? 0 : -ENOMEM;
+	return mapped || *host ? 0 : -ENOMEM;
 }
 
 /* Does a piece need more than the view grants in its chunk? */
 static bool mshare_needs_pushdown(struct mshare_flip *flip, unsigned long start)
 {
-	struct mshare_chunk *chunk = mshare_chunk(flip->region, start);
+	struct mshare_chunk *chunk = mshare_mapped_chunk(flip, start);
 
-	return chunk && chunk->mapped && flip->prot & ~chunk->prot;
+	return chunk && flip->prot & ~chunk->prot;
 }
 
 /* All that can fail: afterwards only flags and entries change. */
@@ -274,8 +292,9 @@ static void mshare_flip_close(struct mshare_flip *flip)
 	struct mshare_chunk *chunk;
 	unsigned long addr;
 
-	for_each_whole_chunk(flip, addr, chunk) {
-		if (!(chunk->prot & ~flip->prot))
+	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (!chunk || !(chunk->prot & ~flip->prot))
 			continue;
 		mshare_flip_view(flip, addr, chunk->prot & flip->prot);
 		flip->flush = true;
@@ -286,9 +305,9 @@ static void mshare_flip_close(struct mshare_flip *flip)
 static void mshare_flip_host(struct mshare_flip *flip, struct mmu_gather *tlb,
 			     unsigned long start, unsigned long end)
 {
+	VMA_ITERATOR(vmi, flip->region->host, start);
 	struct mshare_region *region = flip->region;
 	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, region->host, start);
 
 	if (mshare_needs_pushdown(flip, start))
 		mshare_pushdown(region, start & PUD_MASK, tlb, &flip->entries);
@@ -312,8 +331,8 @@ static void mshare_flip_host(struct mshare_flip *flip, struct mmu_gather *tlb,
 static void mshare_flip_restore(struct mshare_flip *flip,
 				struct mmu_gather *tlb, unsigned long addr)
 {
-	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, flip->region->host, addr);
+	struct vm_area_struct *vma;
 
 	for_each_vma_range(vmi, vma, addr + PUD_SIZE) {
 		if (!(flip->prot & ~vma->vm_flags))
@@ -331,7 +350,10 @@ static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 	unsigned long addr, start, end;
 	int i;
 
-	for_each_whole_chunk(flip, addr, chunk) {
+	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (!chunk)
+			continue;
 		if (chunk->pieces)
 			mshare_flip_restore(flip, tlb, addr);
 		if (chunk->prot != flip->prot)

@@ -67,7 +67,7 @@ int mshare_region_set_size(struct mshare_region *region, loff_t size)
 		region->views = NULL;
 		return err;
 	}
-	/* Who sees the size (acquire) sees the host and the views */
+	/* pairs with smp_load_acquire() in mshare_region_size() */
 	smp_store_release(&region->size, size);
 	return 0;
 }
@@ -225,7 +225,7 @@ static long mshare_ioctl_stat(struct mshare_region *region, void __user *arg)
 	stat.flips = atomic64_read(&region->flips);
 	stat.flip_entries = atomic64_read(&region->flip_entries);
 	stat.shootdowns = atomic64_read(&region->shootdowns);
-	if (smp_load_acquire(&region->size))
+	if (mshare_region_size(region))
 		mshare_host_stat(region, &stat);
 	if (copy_to_user(arg, &stat, min_t(size_t, head[0], sizeof(stat))))
 		return -EFAULT;
@@ -278,7 +278,7 @@ static unsigned long mshare_get_unmapped_area(struct file *file,
 					      unsigned long flags)
 {
 	struct mshare_region *region = mshare_file_region(file);
-	unsigned long size = smp_load_acquire(&region->size);
+	unsigned long size = mshare_region_size(region);
 
 	if ((flags & MAP_TYPE) == MAP_PRIVATE)
 		return -EINVAL;

@@ -323,7 +323,7 @@ const struct vm_operations_struct mshare_window_ops = {
 int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 {
 	struct mshare_region *region = mshare_file_region(file);
-	unsigned long size = smp_load_acquire(&region->size);
+	unsigned long size = mshare_region_size(region);
 	unsigned long length = vma->vm_end - vma->vm_start;
 	unsigned long start = vma->vm_pgoff << PAGE_SHIFT, offset;
 	struct mshare_link *link;
@@ -360,6 +360,7 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior)
 {
+	VMA_ITERATOR(vmi, mm, start);
 	struct vm_area_struct *vma;
 	int err = 0;
 
@@ -377,14 +378,10 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
-	{
-		VMA_ITERATOR(vmi, mm, start);
-
-		for_each_vma_range(vmi, vma, end) {
-			if (vma_is_mshare(vma)) {
-				err = -EINVAL;
-				break;
-			}
+	for_each_vma_range(vmi, vma, end) {
+		if (vma_is_mshare(vma)) {
+			err = -EINVAL;
+			break;
 		}
 	}
 	mmap_read_unlock(mm);

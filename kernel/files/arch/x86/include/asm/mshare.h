@@ -38,11 +38,23 @@ static inline p4d_t mshare_mk_p4d(pud_t *view, unsigned long prot)
 }
 
 #ifdef CONFIG_MSHARE_DEBUG
-#include <linux/types.h>
+#include <linux/delay.h>
 extern bool mshare_skip_gup_check, mshare_skip_gup_recheck;
+extern u32 mshare_gup_delay_us;
+
+/* Between check and grab: gives a test's flip the time to come between. */
+static inline void mshare_gup_delay(void)
+{
+	if (unlikely(READ_ONCE(mshare_gup_delay_us)))
+		udelay(min(READ_ONCE(mshare_gup_delay_us), 20000));
+}
 #else
 #define mshare_skip_gup_check	false
 #define mshare_skip_gup_recheck	false
+
+static inline void mshare_gup_delay(void)
+{
+}
 #endif
 
 /*
@@ -69,7 +81,7 @@ static inline bool mshare_p4d_gup_denied(p4d_t p4d, bool write)
 static inline bool mshare_gup_recheck(p4d_t *p4dp, p4d_t p4d, pud_t *pudp,
 				      pud_t pud)
 {
-	smp_mb();
+	smp_mb();	/* pairs with that in mshare_flush_region() */
 	return likely(p4d_val(READ_ONCE(*p4dp)) == p4d_val(p4d) &&
 		      pud_val(READ_ONCE(*pudp)) == pud_val(pud)) ||
 		mshare_skip_gup_recheck;
