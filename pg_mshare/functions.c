@@ -191,13 +191,15 @@ get_range(FunctionCallInfo fcinfo, int protection, int first, int count)
 	if (range.first < 0 || range.first >= NBuffers)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("first_buffer must be between 1 and %d", NBuffers)));
+				 errmsg("first_buffer must be between 1 and %d", NBuffers),
+				 errhint("Buffers are numbered as in pg_buffercache.")));
 	range.count = PG_ARGISNULL(count) ? NBuffers - range.first : PG_GETARG_INT32(count);
 	if (range.count < 1 || range.count > NBuffers - range.first)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("buffers must be between 1 and %d with that first_buffer",
-						NBuffers - range.first)));
+						NBuffers - range.first),
+				 errhint("Leave it out for all buffers from first_buffer on.")));
 
 	end = range.first + range.count;
 	if (range.first % unit != 0 || (end % unit != 0 && end != NBuffers))
@@ -221,7 +223,8 @@ get_closed_time(FunctionCallInfo fcinfo, int arg, const char *name, int64 least)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s must be between %d ms and pg_mshare.freeze_timeout (%d ms)",
-						name, (int) (least / 1000), mshare_freeze_timeout)));
+						name, (int) (least / 1000), mshare_freeze_timeout),
+				 errhint("For longer ones raise pg_mshare.freeze_timeout, up to 60 s, and reload the configuration.")));
 	return interval->time;
 }
 

@@ -1,0 +1,142 @@
+-- SPDX-License-Identifier: PostgreSQL
+-- Every object of the extension; booleans and counts only, so that the result is
+-- the same for each provider and machine.
+CREATE EXTENSION pg_mshare;
+
+-- What an error says, without the numbers
+CREATE FUNCTION error_of(statement text, OUT code text, OUT message text, OUT hint text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE,
+		message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+	message := regexp_replace(message, '\d+', 'N', 'g');
+	hint := regexp_replace(hint, '\d+', 'N', 'g');
+END $$;
+
+-- status
+SELECT provider = current_setting('pg_mshare.provider') AS provider,
+	address ~ '^0x[0-9a-f]+$' AS address,
+	bytes = buffers * current_setting('block_size')::bigint AS bytes,
+	buffers = setting::int AS buffers,
+	protection,
+	page_table_bytes >= 0 AS page_tables,
+	private_page_table_bytes > 0 AS private_page_tables,
+	processes >= 5 AS processes,
+	flips >= 0 AS flips, last_flip_us >= 0 AS last_flip,
+	frozen_since IS NULL AS not_frozen, waiters
+FROM pg_mshare_status, pg_settings WHERE name = 'shared_buffers';
+
+-- flip
+SELECT provider = current_setting('pg_mshare.provider') AS provider,
+	bytes = current_setting('block_size')::bigint * s.setting::bigint AS bytes,
+	processes >= 5 AS processes, down_us > 0 AS down, up_us > 0 AS up
+FROM pg_mshare_flip(), pg_settings s WHERE s.name = 'shared_buffers';
+SELECT bytes / current_setting('block_size')::int AS buffers
+FROM pg_mshare_flip('r', '0', 11, 5);
+SELECT down_us > 0 AS down FROM pg_mshare_flip(hold => '20 ms');
+SELECT protection, flips >= 6 AS flips, last_flip_us > 0 AS last_flip FROM pg_mshare_status;
+SELECT * FROM error_of('SELECT pg_mshare_flip(''rw'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(''x'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(''none'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(NULL)');
+SELECT * FROM error_of('SELECT pg_mshare_flip(hold => NULL)');
+SELECT * FROM error_of('SELECT pg_mshare_flip(hold => ''-1 s'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(hold => ''1 hour'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(hold => ''1 day'')');
+SELECT * FROM error_of('SELECT pg_mshare_flip(first_buffer => 0)');
+SELECT * FROM error_of('SELECT pg_mshare_flip(first_buffer => 2147483647)');
+SELECT * FROM error_of('SELECT pg_mshare_flip(buffers => 0)');
+SELECT * FROM error_of('SELECT pg_mshare_flip(first_buffer => 2, buffers => 2147483647)');
+
+-- Set all hint bits now, so that nothing here has to write into what it closes.
+VACUUM;
+
+-- protect and ranges
+SELECT * FROM pg_mshare_ranges WHERE first_buffer > 1 OR protection <> 'rw';
+CREATE FUNCTION protect_tail(OUT closed text, OUT ranges text, OUT last_is_r boolean,
+	OUT overlapping text, OUT half text, OUT opened text)
+LANGUAGE plpgsql AS $$
+DECLARE
+	-- the end of a pool that this test does not fill
+	n CONSTANT int := (SELECT buffers FROM pg_mshare_status);
+BEGIN
+	PERFORM pg_mshare_protect('r', n - 99);
+	closed := protection FROM pg_mshare_status;
+	SELECT string_agg(protection, ',' ORDER BY first_buffer),
+		max(buffers) FILTER (WHERE protection = 'r') = 100
+		INTO ranges, last_is_r FROM pg_mshare_ranges;
+	PERFORM pg_mshare_protect('r', n - 149, 100);
+	overlapping := string_agg(n - first_buffer || '+' || CASE WHEN first_buffer > 1 THEN buffers END || protection, ' ' ORDER BY first_buffer)
+		FROM pg_mshare_ranges;
+	PERFORM pg_mshare_protect('rw', n - 119, 20);
+	half := string_agg(n - first_buffer || '+' || buffers || protection, ' ' ORDER BY first_buffer)
+		FROM pg_mshare_ranges WHERE first_buffer > 1;
+	PERFORM pg_mshare_protect('rw');
+	opened := protection FROM pg_mshare_status;
+END $$;
+SELECT protect_tail() IS NOT NULL AS warm;
+SELECT * FROM protect_tail();
+SELECT * FROM error_of('SELECT pg_mshare_protect(''w'')');
+SELECT * FROM error_of('SELECT pg_mshare_protect(''none'')');
+SELECT * FROM error_of('SELECT pg_mshare_protect(''r'', -1)');
+
+-- freeze and thaw
+SELECT pg_mshare_thaw() AS thaw_of_nothing;
+CREATE FUNCTION freeze_thaw(OUT frozen text, OUT since boolean, OUT again text,
+	OUT flip text, OUT protect text, OUT thawed boolean, OUT open text, OUT thawed_again boolean)
+LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_mshare_freeze();
+	SELECT protection, frozen_since <= clock_timestamp() INTO frozen, since FROM pg_mshare_status;
+	again := (error_of('SELECT pg_mshare_freeze()')).code;
+	flip := (error_of('SELECT pg_mshare_flip()')).code;
+	protect := (error_of('SELECT pg_mshare_protect(''rw'')')).code;
+	thawed := pg_mshare_thaw();
+	open := protection FROM pg_mshare_status;
+	thawed_again := pg_mshare_thaw();
+END $$;
+SELECT freeze_thaw() IS NOT NULL AS warm;
+SELECT * FROM freeze_thaw();
+SELECT * FROM error_of('SELECT pg_mshare_freeze(''0'')');
+SELECT * FROM error_of('SELECT pg_mshare_freeze(''1 hour'')');
+
+-- a freeze ends by itself
+SELECT pg_mshare_freeze('150 ms');
+SELECT pg_sleep(0.4);
+SELECT protection, frozen_since IS NULL AS not_frozen FROM pg_mshare_status;
+
+-- backends
+SELECT bool_and(attached) AS attached, bool_and(minor_faults > 0) AS faults,
+	bool_and(page_table_bytes > 0) AS page_tables, count(DISTINCT pid) = count(*) AS once
+FROM pg_mshare_backends;
+SELECT backend_type FROM pg_mshare_backends
+WHERE backend_type IN ('postmaster', 'checkpointer', 'background writer', 'pg_mshare freeze worker')
+ORDER BY 1;
+SELECT backend_type FROM pg_mshare_backends WHERE pid = pg_backend_pid();
+
+-- who may do what
+CREATE ROLE regress_mshare_user;
+CREATE ROLE regress_mshare_monitor IN ROLE pg_monitor;
+SET ROLE regress_mshare_user;
+SELECT provider IS NOT NULL AS readable FROM pg_mshare_status;
+SELECT count(*) > 0 AS readable FROM pg_mshare_ranges;
+SELECT pg_mshare_flip();
+SELECT pg_mshare_protect('rw');
+SELECT pg_mshare_freeze();
+SELECT pg_mshare_thaw();
+SELECT count(*) FROM pg_mshare_backends;
+SET ROLE regress_mshare_monitor;
+SELECT count(*) > 0 AS readable FROM pg_mshare_backends;
+SELECT pg_mshare_freeze();
+RESET ROLE;
+DROP ROLE regress_mshare_user, regress_mshare_monitor;
+
+-- settings
+SELECT name, setting, unit, context, min_val, max_val, enumvals FROM pg_settings
+WHERE name LIKE 'pg\_mshare.%' AND name NOT IN ('pg_mshare.provider') ORDER BY name COLLATE "C";
+SET pg_mshare.freeze_timeout = '1s';
+
+DROP FUNCTION error_of, protect_tail, freeze_thaw;
+DROP EXTENSION pg_mshare;
