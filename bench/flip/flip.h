@@ -82,6 +82,6 @@ uint64_t memory_available(void);
 uint64_t resident_pages(pid_t pid);
 uint64_t interrupts(const char *row);
 uint64_t fault_around(uint64_t bytes);
-int flush_all_cpus(double *us, int count);
+bool flush_all_cpus(double *us);
 
 #endif

@@ -25,6 +25,7 @@
 
 #define MAX_LIST	16
 #define PROBES		8	/* stores tried per point, at most */
+#define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
 #define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
 
 static const struct arm *const all_arms[] = { &arm_mprotect, &arm_mshare };
@@ -168,9 +169,20 @@ static int flip_in_box(double *down, double *up, int *probes, uint64_t *entries)
 			return 0;
 		*probes += probe;
 		n++;
-		usleep(1000);	/* the sharers fill their TLBs again */
+		usleep(PAUSE);
 	}
 	return n;
+}
+
+/* Bare flushes of all CPUs, at the pace of the flips. */
+static bool floor_times(double *us, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (!flush_all_cpus(&us[i]))
+			return false;
+		usleep(PAUSE);
+	}
+	return true;
 }
 
 static bool measure(const struct range *r, double attach_seconds)
@@ -209,8 +221,7 @@ static bool measure(const struct range *r, double attach_seconds)
 		point.running ? "running" : "idle   ",
 		(unsigned long long)(point.bytes / MiB), median(down, n), median(up, n), n);
 
-	n = flush_all_cpus(down, options.samples);
-	if (n)
+	if (floor_times(down, n))
 		rows_of_times("floor", down, n);
 	return true;
 }
@@ -270,6 +281,7 @@ static void measure_bytes(uint64_t bytes, int turn)
 	bool usable[MAX_LIST] = { false };
 	uint64_t piece = bytes < GiB ? bytes : GiB;
 	int object = object_of(piece);
+	double start;
 
 	if (object < 0) {
 		fprintf(stderr, "flip: cannot allocate an object of %llu MiB: %s\n",
@@ -285,8 +297,13 @@ static void measure_bytes(uint64_t bytes, int turn)
 		point.bytes = bytes;
 		point.processes = options.processes[0];
 		point.running = true;
+		start = now();
 		usable[a] = point.arm->setup(&ranges[a]);
-		if (!usable[a])
+		if (usable[a])
+			fprintf(stderr, "flip: %-8s %llu MiB set up in %.1f s, %llu pages to be mapped\n",
+				point.arm->name, (unsigned long long)(bytes / MiB), now() - start,
+				(unsigned long long)range_pages_present(&ranges[a]));
+		else
 			row_failed();
 	}
 	for (int p = 0; p < options.nr_processes; p++) {
@@ -427,13 +444,17 @@ static void parse_options(int argc, char **argv)
 }
 
 /*
- * The coordinator is never kept from the CPU by the sharers, in either arm: what is
- * timed is the flip, not the queue for a CPU.
+ * The coordinator has CPU 0 whenever it wants it, in every arm: what is timed
+ * is the flip, not the queue for a CPU.
  */
 static void run_first(void)
 {
 	struct sched_param fifo = { .sched_priority = 1 };
+	cpu_set_t first;
 
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
 	if (sched_setscheduler(0, SCHED_FIFO, &fifo) != 0)
 		fprintf(stderr, "flip: no real-time priority (%s): times include waiting for a CPU\n",
 			strerror(errno));

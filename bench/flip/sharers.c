@@ -84,6 +84,24 @@ void touch(const char *base, const struct range *r, uint64_t from, uint64_t to)
 			(void)*(volatile const char *)(base + piece + at);
 }
 
+/*
+ * Fewer sharers than CPUs keep off the coordinator's: on it they would have
+ * stopped running when a flip begins, and the flip would interrupt nobody.
+ */
+static void choose_cpu(int number, int count)
+{
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (count < cpus)
+		CPU_SET(1 + number, &set);
+	else
+		for (int cpu = 0; cpu < cpus; cpu++)
+			CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static void __attribute__((noreturn))
 sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 {
@@ -149,6 +167,7 @@ bool sharers_start(const struct arm *arm, const struct range *r, int count)
 			if (getppid() != parent)
 				_exit(1);
 			sched_setscheduler(0, SCHED_OTHER, &normal);
+			choose_cpu(crew_size, count);
 			sharer(arm, r, seat);
 		}
 		/* One group, so that one kill() reaches them all. */

@@ -123,26 +123,23 @@ uint64_t fault_around(uint64_t bytes)
 	return value ? value : PAGE;
 }
 
-/*
- * Times of `count` bare flushes of the TLBs of all CPUs, in us; returns how
- * many there are: 0 where the kernel has no such knob.
- */
-int flush_all_cpus(double *us, int count)
+/* Time of one bare flush of the TLBs of all CPUs; false: no such knob. */
+bool flush_all_cpus(double *us)
 {
 	FILE *f = fopen(FLUSH_ALL, "w");
 	unsigned long long ns;
-	int n = 0;
+	bool read;
 
 	if (!f)
-		return 0;
-	fprintf(f, "%d\n", count);
+		return false;
+	fputs("1\n", f);
 	if (fclose(f) != 0)
-		return 0;
+		return false;
 	f = fopen(FLUSH_ALL, "r");
 	if (!f)
-		return 0;
-	while (n < count && fscanf(f, "%llu", &ns) == 1)
-		us[n++] = ns / 1e3;
+		return false;
+	read = fscanf(f, "%llu", &ns) == 1;
 	fclose(f);
-	return n;
+	*us = ns / 1e3;
+	return read;
 }
