@@ -18,6 +18,7 @@
 #include "storage/bufmgr.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "pg_mshare.h"
@@ -121,10 +122,11 @@ proc_title(int pid)
 		return NULL;
 	if (fgets(line, sizeof(line), file) != NULL)
 	{
-		char	   *colon = strstr(line, ": ");
-		size_t		length;
+		char	   *prefix = *cluster_name ?
+			psprintf("postgres: %s: ", cluster_name) : "postgres: ";
+		size_t		length = strlen(prefix);
 
-		title = pstrdup(colon ? colon + 2 : line);
+		title = pstrdup(strncmp(line, prefix, length) == 0 ? line + length : line);
 		length = strlen(title);
 		while (length > 0 && title[length - 1] == ' ')
 			title[--length] = '\0';

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: PostgreSQL
+# The pool is where it should be in every process, and stays there.
+use strict;
+use warnings;
+use lib '.';
+use MshareTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = mshare_node('pool', conf => "logging_collector = on\nlog_filename = 'server.log'\n");
+my $log = $node->data_dir . '/log/server.log';
+my ($address, $bytes) = split /\|/, status($node, 'address, bytes');
+
+# 1. every child, the logger too, maps the pool at the same address
+sub unattached
+{
+	return grep { !pool_protections($_, $address, $bytes) } server_pids($node);
+}
+my $session = $node->background_psql('postgres');
+cmp_ok(scalar server_pids($node), '>=', 8, 'postmaster, logger, auxiliary processes, worker and a session');
+is_deeply([ unattached() ], [], 'all of them map the pool at one address');
+is( $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_mshare_backends WHERE backend_type IN ('postmaster', 'logger') AND attached"),
+	2, 'pg_mshare_backends knows the postmaster and the logger');
+is($node->safe_psql('postgres', 'SELECT bool_and(attached) FROM pg_mshare_backends'),
+	't', 'and calls all processes attached');
+
+# data really is in there
+$node->safe_psql('postgres', 'CREATE TABLE t AS SELECT g AS i FROM generate_series(1, 100000) g');
+is($node->safe_psql('postgres', 'SELECT sum(i) FROM t'), '5000050000', 'a table is read back');
+$node->safe_psql('postgres', q{
+	SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+	SET force_parallel_mode = on; CREATE TABLE p AS SELECT sum(i) AS s FROM t});
+is($node->safe_psql('postgres', 'SELECT s FROM p'), '5000050000', 'by parallel workers too');
+
+# 2. two crashes: the same address, read-write, and no memory lost
+my @shmem;
+for my $round (1, 2)
+{
+	my $victim = $session->query_safe('SELECT pg_backend_pid()');
+	$node->safe_psql('postgres', 'SELECT pg_mshare_freeze()') if $round == 2;
+	kill 'KILL', $victim;
+	ok(wait_until(60, sub { (() = slurp_file($log) =~ /ready to accept connections/g) > $round }),
+		"crash $round: the server restarts");
+	is(status($node, 'address'), $address, "crash $round: at the same address");
+	is(status($node, 'protection'), 'rw', "crash $round: read-write");
+	is_deeply([ unattached() ], [], "crash $round: every process maps it");
+	is(scalar writable_pids($node, $address, $bytes), scalar server_pids($node),
+		"crash $round: writable in every process");
+	is($node->safe_psql('postgres', 'SELECT sum(i) FROM t'), '5000050000', "crash $round: the data is there");
+	$session = $node->background_psql('postgres');
+	push @shmem, shmem_kb();
+}
+cmp_ok(abs($shmem[1] - $shmem[0]), '<', 16 * 1024, 'no pool was left behind')
+  or diag("Shmem: @shmem kB");
+$session->quit;
+
+# a restart is a new postmaster, with a new pool and the same data
+$node->restart;
+is($node->safe_psql('postgres', 'SELECT sum(i) FROM t'), '5000050000', 'the data survives a restart');
+
+# 12. huge_pages = on would reserve the pool twice
+$node->adjust_conf('postgresql.conf', 'huge_pages', 'on');
+if ($node->restart(fail_ok => 1))
+{
+	like(slurp_file($log), qr/HINT:  huge_pages = on reserves/, 'huge_pages = on is told');
+}
+else
+{
+  SKIP:
+	{
+		skip 'the machine has no huge pages reserved for huge_pages = on', 1;
+	}
+}
+$node->adjust_conf('postgresql.conf', 'huge_pages', 'off');
+
+done_testing();

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: PostgreSQL
+# A flip reaches every process, those that start meanwhile too, and keeps no
+# transaction from being right.
+use strict;
+use warnings;
+use lib '.';
+use MshareTest;
+use PostgreSQL::Test::Utils;
+use IPC::Run;
+use Test::More;
+
+my $node = mshare_node('storm');
+my ($address, $bytes) = split /\|/, status($node, 'address, bytes');
+my $seconds = $ENV{PG_TEST_EXTRA} && $ENV{PG_TEST_EXTRA} =~ /\blong\b/ ? 60 : 12;
+
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_prewarm');
+$node->command_ok([ 'pgbench', '-i', '-q', '-s', '1', 'postgres' ], 'pgbench -i');
+
+# Reads that miss would fail; see the limits in the documentation.
+my $prewarm = q{SELECT sum(pg_prewarm(c.oid, 'buffer', f)) > 0 FROM pg_class c,
+	unnest(ARRAY['main', 'fsm', 'vm']) f
+	WHERE relkind IN ('r', 'i', 't', 'm') AND pg_relation_size(c.oid, f) > 0};
+$node->safe_psql('postgres', 'VACUUM');
+$node->safe_psql('postgres', $prewarm);
+
+# New connections all the time, and writers
+my @load;
+my @out;
+for my $arguments ([ '-C', '-S', '-c', '12', '-j', '2' ], [ '-c', '4' ])
+{
+	push @out, '';
+	push @load, IPC::Run::start(
+		[ $node->installed_command('pgbench'), '-n', '-T', $seconds, @$arguments,
+			'-h', $node->host, '-p', $node->port, 'postgres' ],
+		'>', \$out[-1], '2>&1');
+}
+sleep 1;
+
+# 3. after a closing no process is left writable
+my ($closings, $processes, $late, $waited) = (0, 0, 0, 0);
+my $flipper = $node->background_psql('postgres', on_error_stop => 0);
+my $end = time + $seconds - 4;
+while (time < $end)
+{
+	$processes += $flipper->query_safe("SELECT processes FROM pg_mshare_protect('r')");
+	if ($provider eq 'mprotect')
+	{
+		my @writable = writable_pids($node, $address, $bytes);
+		$late += @writable;
+		diag("writable: @writable") if @writable;
+	}
+	$waited += $flipper->query_safe('SELECT waiters FROM pg_mshare_status');
+	$flipper->query_safe("SELECT pg_mshare_protect('rw')");
+	$closings++;
+
+	# and short ones
+	$flipper->query_safe('SELECT count(pg_mshare_flip()) FROM generate_series(1, 5)');
+}
+$flipper->quit;
+$_->finish for @load;
+
+cmp_ok($closings, '>=', 5, "closings: $closings of " . int($processes / ($closings || 1)) . ' processes, parked when looked at: ' . $waited);
+cmp_ok($waited, '>', 0, 'writers were caught by them');
+SKIP:
+{
+	skip "with provider $provider mappings stay as they are", 1 if $provider ne 'mprotect';
+	is($late, 0, 'no process was left writable');
+}
+for my $out (@out)
+{
+	like($out, qr/number of transactions actually processed: [1-9]/, 'transactions: '
+		. ($out =~ /actually processed: (\d+)/)[0]);
+	unlike($out, qr/aborted|error/, 'none failed');
+}
+my @sums = bench_sums($node);
+is_deeply(\@sums, [ ($sums[0]) x 4 ], "the sums agree: $sums[0]");
+isnt($sums[0], 0, 'and are not trivial');
+
+done_testing();

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: PostgreSQL
+# What the TAP tests share. The provider under test comes from the environment.
+package MshareTest;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(time sleep);
+
+our @EXPORT = qw($provider mshare_node status server_pids pool_protections
+  writable_pids worker_pid wait_until waiters shmem_kb bench_sums sleep time);
+
+our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
+
+# A server with the extension preloaded and created; settings come last.
+sub mshare_node
+{
+	my ($name, %params) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(%{ $params{init} || {} });
+	$node->append_conf('postgresql.conf', <<"END");
+shared_preload_libraries = 'pg_mshare'
+pg_mshare.provider = $provider
+shared_buffers = 64MB
+max_connections = 150
+autovacuum = off
+restart_after_crash = on
+log_min_messages = info
+log_statement = none
+END
+	$node->append_conf('postgresql.conf', $params{conf}) if $params{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_mshare')
+	  unless $params{no_extension};
+	return $node;
+}
+
+sub status
+{
+	my ($node, $column) = @_;
+	return $node->safe_psql('postgres', "SELECT $column FROM pg_mshare_status");
+}
+
+# The postmaster and its children, the logger too
+sub server_pids
+{
+	my ($node) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my @pids = ($postmaster);
+
+	for my $path (glob '/proc/[0-9]*/stat')
+	{
+		open my $stat, '<', $path or next;
+		my $line = <$stat>;
+		next unless defined $line and $line =~ /^(\d+) \(.*\) (\S) (\d+)/;
+		push @pids, $1 if $3 == $postmaster and $2 ne 'Z';
+	}
+	return @pids;
+}
+
+# How a process maps the pool ("rw-s", ...), by the addresses in /proc/PID/maps
+sub pool_protections
+{
+	my ($pid, $address, $bytes) = @_;
+	my $base = hex $address;
+	my @found;
+
+	open my $maps, '<', "/proc/$pid/maps" or return;
+	while (<$maps>)
+	{
+		my ($from, $to, $prot) = /^([0-9a-f]+)-([0-9a-f]+) (\S+)/ or next;
+		push @found, $prot if hex($from) < $base + $bytes and hex($to) > $base;
+	}
+	return @found;
+}
+
+# The processes of the server in which a part of the pool is mapped writable
+sub writable_pids
+{
+	my ($node, $address, $bytes) = @_;
+	return grep {
+		my $pid = $_;
+		grep { /w/ } pool_protections($pid, $address, $bytes)
+	} server_pids($node);
+}
+
+sub worker_pid
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT pid FROM pg_mshare_backends WHERE backend_type = 'pg_mshare freeze worker'");
+}
+
+# Poll a condition; the number of seconds it took, or undef.
+sub wait_until
+{
+	my ($seconds, $condition) = @_;
+	my $start = time;
+
+	while (time - $start < $seconds)
+	{
+		return time - $start || 1e-6 if $condition->();
+		sleep 0.02;
+	}
+	return;
+}
+
+sub waiters
+{
+	my ($session) = @_;
+	return $session->query_safe('SELECT waiters FROM pg_mshare_status');
+}
+
+sub shmem_kb
+{
+	return slurp_file('/proc/meminfo') =~ /^Shmem:\s+(\d+)/m ? $1 : undef;
+}
+
+# pgbench's invariant: all four are the same
+sub bench_sums
+{
+	my ($node) = @_;
+	return split /\|/, $node->safe_psql('postgres', q{
+		SELECT (SELECT sum(abalance) FROM pgbench_accounts),
+			(SELECT sum(tbalance) FROM pgbench_tellers),
+			(SELECT sum(bbalance) FROM pgbench_branches),
+			(SELECT coalesce(sum(delta), 0) FROM pgbench_history)});
+}
+
+1;
