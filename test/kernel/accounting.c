@@ -206,7 +206,7 @@ TEST_F(accounting, tables_are_given_back)
 
 	self->region = region(2);
 	ASSERT_LE(0, self->region);
-	ASSERT_EQ(0, create_anon(self->region, 0, 2 * SLOT, RW));
+	ASSERT_EQ(0, create_sparse(self->region, 0, 2 * SLOT, RW));
 	p = window(self->region, 2, RW);
 	for (unsigned long at = 0; at < 2 * SLOT; at += 8 * CHUNK)
 		p[at] = 1;

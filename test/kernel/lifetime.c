@@ -111,7 +111,7 @@ TEST_F(lifetime, page_tables_alone_are_seen)
 	int fd = region(1);
 	char *p;
 
-	ASSERT_EQ(0, create_anon(fd, 0, 64 * CHUNK, RW));
+	ASSERT_EQ(0, create_sparse(fd, 0, 64 * CHUNK, RW));
 	p = window(fd, 1, RW);
 	for (int i = 0; i < 64; i++)
 		for (int j = 0; j < 4; j++)
@@ -337,7 +337,7 @@ TEST_F(lifetime, a_terabyte_goes)
 	int fd = region(2);
 	char *p;
 
-	ASSERT_EQ(0, create_anon(fd, 0, 2 * SLOT, RW));
+	ASSERT_EQ(0, create_sparse(fd, 0, 2 * SLOT, RW));
 	p = window(fd, 2, RW);
 	for (unsigned long at = 0; at < 2 * SLOT; at += CHUNK)
 		p[at] = 1;

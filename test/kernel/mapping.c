@@ -169,7 +169,7 @@ TEST_F(mapping, across_chunks_and_slots)
 
 TEST_F(mapping, a_whole_slot)
 {
-	ASSERT_EQ(0, create_anon(self->region, 0, 2 * SLOT, RW));
+	ASSERT_EQ(0, create_sparse(self->region, 0, 2 * SLOT, RW));
 	for (unsigned long at = 0; at < 2 * SLOT; at += SLOT / 16)
 		self->p[at] = at / (SLOT / 16) + 1;
 	for (unsigned long at = 0; at < 2 * SLOT; at += SLOT / 16) {
@@ -328,15 +328,20 @@ TEST_F(mapping, resident_is_what_was_touched)
 TEST_F(mapping, new_bytes_bring_their_own_protection)
 {
 	static const int prots[] = { PROT_NONE, PROT_READ, RW, RX, RWX };
+	int object = memfd(4 * PAGE);
+	char page[4 * PAGE];
 
+	memset(page, RET, sizeof(page));
+	ASSERT_EQ(sizeof(page), write(object, page, sizeof(page)));
 	for (int i = 0; i < ARRAY_SIZE(prots); i++) {
-		ASSERT_EQ(0, create_anon(self->region, i * 4 * PAGE, 4 * PAGE,
-					 prots[i]));
+		ASSERT_EQ(0, create_file(self->region, i * 4 * PAGE, 4 * PAGE,
+					 prots[i], object, 0));
 	}
 	for (int i = 0; i < ARRAY_SIZE(prots); i++) {
 		EXPECT_EQ(prots[i], rights(self->p + i * 4 * PAGE));
 		EXPECT_EQ(prots[i], rights(self->p + i * 4 * PAGE + 3 * PAGE));
 	}
+	close(object);
 }
 
 TEST_F(mapping, new_bytes_in_a_closed_chunk)

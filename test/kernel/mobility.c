@@ -9,12 +9,14 @@
 
 #define OBJECT	(2 * PMD)
 #define VICTIM	(PMD + 7 * PAGE)
-#define READERS	4
+#define READERS	16		/* at most; one to a CPU */
 
 /* A process that reads one word without a pause, and tells what it saw */
 struct reader {
 	volatile long seen;
 	volatile long rounds;
+	volatile bool hold;	/* keeps its translation, but does not use it */
+	volatile bool held;
 } __attribute__((aligned(64)));
 
 FIXTURE(moved)
@@ -24,6 +26,7 @@ FIXTURE(moved)
 	char *p, *q;		/* the window, an ordinary mapping */
 	struct reader *readers;
 	pid_t pids[READERS];
+	int nr_readers;
 };
 
 /* An event does something to the page and says what a reader finds after it. */
@@ -57,10 +60,21 @@ static long migration(FIXTURE_DATA(moved) *self, long value)
 
 static long collapse(FIXTURE_DATA(moved) *self, long value)
 {
+	int err;
+
 	/* apart again, so that there is something to put together */
 	if (punch(self->object, PMD + 100 * PAGE))
 		return -errno;
-	return result(madvise(self->q, OBJECT, MADV_COLLAPSE)) ?: value;
+	/* who waits for a page all the time keeps it from moving */
+	for (int i = 0; i < self->nr_readers; i++) {
+		self->readers[i].hold = true;
+		while (!self->readers[i].held)
+			sleep_us(20);
+	}
+	err = collapse_pages(self->q, OBJECT);
+	for (int i = 0; i < self->nr_readers; i++)
+		self->readers[i].hold = false;
+	return err ?: value;
 }
 
 FIXTURE_VARIANT_ADD(moved, hole) { .event = hole };
@@ -86,11 +100,10 @@ FIXTURE_SETUP(moved)
 FIXTURE_TEARDOWN(moved)
 {
 	knob("skip_notifier_flush", false);
-	for (int i = 0; i < READERS; i++)
-		if (self->pids[i] > 0) {
-			kill(self->pids[i], SIGKILL);
-			child_status(self->pids[i]);
-		}
+	for (int i = 0; i < self->nr_readers; i++) {
+		kill(self->pids[i], SIGKILL);
+		child_status(self->pids[i]);
+	}
 	close(self->region);
 	close(self->object);
 }
@@ -111,17 +124,22 @@ static void read_on(struct reader *me, volatile long *word)
 	sigaction(SIGBUS, &action, NULL);
 	if (sigsetjmp(retry, 0))
 		sleep_us(50);
-	for (;; me->rounds++)
+	for (;; me->rounds++) {
 		me->seen = *word;
+		while (me->hold)
+			me->held = true;
+		me->held = false;
+	}
 }
 
 static void start_readers(FIXTURE_DATA(moved) *self)
 {
-	for (int i = 0; i < READERS; i++) {
-		self->pids[i] = fork_on(i % nr_cpus());
+	for (int i = 0; i < nr_cpus() && i < READERS; i++) {
+		self->pids[i] = fork_on(i);
 		if (self->pids[i] == 0)
 			read_on(&self->readers[i],
 				(volatile long *)(self->p + VICTIM));
+		self->nr_readers++;
 	}
 }
 
@@ -132,9 +150,9 @@ static int astray(FIXTURE_DATA(moved) *self, long value)
 	long before[READERS];
 	int wrong = 0;
 
-	for (int i = 0; i < READERS; i++)
+	for (int i = 0; i < self->nr_readers; i++)
 		before[i] = self->readers[i].rounds;
-	for (int i = 0; i < READERS; i++) {
+	for (int i = 0; i < self->nr_readers; i++) {
 		while (self->readers[i].rounds < before[i] + 2 && now() < end)
 			sleep_us(20);
 		wrong += self->readers[i].rounds < before[i] + 2 ||
@@ -197,6 +215,7 @@ TEST_F(moved, control)
 	outcome = move(self, variant, stress_seconds());
 	if (outcome.error == -EINVAL)
 		SKIP(return, "this kernel cannot do that to a page");
+	EXPECT_EQ(0, outcome.error);
 	EXPECT_POWER(outcome.stale, "the notifier's flush");
 }
 
@@ -327,7 +346,7 @@ TEST_F(written, nothing_is_lost)
 			done[0] += !migrate_page(q + at);
 			break;
 		case 1:
-			done[1] += !madvise(q, OBJECT, MADV_COLLAPSE);
+			done[1] += !collapse_pages(q, OBJECT);
 			break;
 		case 2:		/* splits a huge page */
 			done[2] += !punch(self->object, PMD - PAGE);

@@ -65,6 +65,19 @@ static inline int migrate_page(void *addr)
 	return err;
 }
 
+/* Huge pages are put together only while nobody holds one of the small ones. */
+static inline int collapse_pages(void *addr, size_t size)
+{
+	int err = 0;
+
+	for (int i = 0; i < 20; i++) {
+		err = result(madvise(addr, size, MADV_COLLAPSE));
+		if (err != -EAGAIN)
+			break;
+	}
+	return err;
+}
+
 /* Returns why there can be no swap, or NULL. */
 static inline const char *swap_setup(void)
 {

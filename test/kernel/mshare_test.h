@@ -119,6 +119,26 @@ static inline int create_file(int region, __u64 at, __u64 size, int prot,
 	return create_flags(region, at, size, prot, MAP_SHARED, fd, offset);
 }
 
+static inline int memfd(size_t size)
+{
+	int fd = memfd_create("mshare_test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && ftruncate(fd, size)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* An object that takes memory only where it is touched, of any size */
+static inline int create_sparse(int region, __u64 at, __u64 size, int prot)
+{
+	int fd = memfd(size), err = create_file(region, at, size, prot, fd, 0);
+
+	close(fd);
+	return err;
+}
+
 static inline int protect(int region, __u64 at, __u64 size, int prot)
 {
 	struct mshare_protect p = {
@@ -148,17 +168,6 @@ static inline struct mshare_stat region_stat(int region)
 static inline char *window(int region, unsigned int slots, int prot)
 {
 	return mmap(NULL, slots * SLOT, prot, MAP_SHARED, region, 0);
-}
-
-static inline int memfd(size_t size)
-{
-	int fd = memfd_create("mshare_test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd >= 0 && ftruncate(fd, size)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
 }
 
 /*
@@ -307,6 +316,7 @@ static inline long figure(const char *path, const char *key)
 
 static inline long meminfo_kb(const char *key)
 {
+	write_file("/proc/sys/vm/stat_refresh", "1");	/* folds in all CPUs' */
 	return figure("/proc/meminfo", key);
 }
 

@@ -178,20 +178,20 @@ TEST_F(piece, swap)
 
 TEST_F(piece, collapse_and_split)
 {
-	int err = result(madvise(self->q, OBJECT, MADV_COLLAPSE));
+	int err = collapse_pages(self->q, OBJECT);
 
 	if (err == -EINVAL)
 		SKIP(return, "no huge pages in this kernel");
 	ASSERT_EQ(0, err);
 	EXPECT_CLOSED();
-	ASSERT_EQ(0, result(madvise(self->q, OBJECT, MADV_COLLAPSE)));
+	ASSERT_EQ(0, collapse_pages(self->q, OBJECT));
 	EXPECT_EQ(0, touch(self->p + PMD, PROT_READ));
 	EXPECT_CLOSED();
 	/* a hole in the middle splits the huge page */
 	ASSERT_EQ(0, fallocate(self->object, FALLOC_FL_PUNCH_HOLE |
 			       FALLOC_FL_KEEP_SIZE, VICTIM + 64 * PAGE, PAGE));
 	EXPECT_CLOSED();
-	ASSERT_EQ(0, result(madvise(self->q, OBJECT, MADV_COLLAPSE)));
+	ASSERT_EQ(0, collapse_pages(self->q, OBJECT));
 	EXPECT_CLOSED();
 	EXPECT_REOPENS();
 	EXPECT_EQ(0, self->p[VICTIM + 64 * PAGE]);
@@ -200,7 +200,7 @@ TEST_F(piece, collapse_and_split)
 /* One page is closed, opened and closed inside a huge mapping. */
 TEST_F(piece, inside_a_huge_page)
 {
-	int err = result(madvise(self->q, OBJECT, MADV_COLLAPSE));
+	int err = collapse_pages(self->q, OBJECT);
 
 	if (err == -EINVAL)
 		SKIP(return, "no huge pages in this kernel");

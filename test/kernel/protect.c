@@ -138,7 +138,7 @@ TEST_F(protect, a_terabyte)
 {
 	struct mshare_stat before, after;
 
-	ASSERT_EQ(0, create_anon(self->region, 0, 2 * SLOT, RW));
+	ASSERT_EQ(0, create_sparse(self->region, 0, 2 * SLOT, RW));
 	for (unsigned long at = 0; at < 2 * SLOT; at += 4 * CHUNK)
 		self->p[at] = 1;
 	for (int i = 0; i < 4; i++) {
@@ -176,7 +176,7 @@ TEST_F(protect, chunks_and_edges)
 	};
 	static const int closed[] = { PROT_READ, PROT_NONE };
 
-	ASSERT_EQ(0, create_anon(self->region, 0, top, RW));
+	ASSERT_EQ(0, create_sparse(self->region, 0, top, RW));
 	for (int i = 0; i < ARRAY_SIZE(probes); i++)
 		self->p[probes[i]] = RET;
 	for (int i = 0; i < 2 * ARRAY_SIZE(ranges); i++) {
@@ -209,7 +209,7 @@ TEST_F(protect, pushdown)
 {
 	static const int closed[] = { PROT_READ, PROT_NONE };
 
-	ASSERT_EQ(0, create_anon(self->region, 0, CHUNK, RW));
+	ASSERT_EQ(0, create_sparse(self->region, 0, CHUNK, RW));
 	for (int i = 0; i < 2; i++)
 		for (int neighbour = 0; neighbour < 2; neighbour++) {
 			const unsigned long at = CHUNK / 2;
