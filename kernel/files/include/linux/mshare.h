@@ -7,6 +7,7 @@
 #define _LINUX_MSHARE_H
 
 #include <linux/mm_types.h>
+#include <linux/sched.h>
 
 struct follow_page_context;
 struct mmu_gather;
@@ -48,6 +49,12 @@ static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 	return mm->mshare_memcg;
 }
 
+/* The mm that munmap() of @vma, if any, is for: a host mm is not current's. */
+static inline struct mm_struct *mshare_unmap_mm(struct vm_area_struct *vma)
+{
+	return vma ? vma->vm_mm : current->mm;
+}
+
 vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 			       unsigned long address, unsigned int flags,
 			       struct pt_regs *regs);
@@ -85,6 +92,11 @@ static inline void mshare_mm_init(struct mm_struct *mm)
 static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 {
 	return NULL;
+}
+
+static inline struct mm_struct *mshare_unmap_mm(struct vm_area_struct *vma)
+{
+	return current->mm;
 }
 
 static inline vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,

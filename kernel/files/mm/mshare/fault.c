@@ -7,7 +7,9 @@
  */
 #include <linux/memcontrol.h>
 #include <linux/mshare.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
 #include <linux/swap.h>
 
 #include "../internal.h"
@@ -39,10 +41,14 @@ static unsigned long mshare_fault_access(unsigned int flags)
 	return VM_READ;
 }
 
-/* May the host get one more page table, if it needs one here? */
-static bool mshare_table_fits(struct mshare_region *region,
-			      unsigned long offset)
+/*
+ * Does size= allow what a fault here may take: a page table, or a page of an
+ * object that was not reserved? Only at the limit it is worth looking.
+ */
+bool mshare_fault_fits(struct mshare_region *region,
+		       struct vm_area_struct *host_vma, unsigned long offset)
 {
+	struct mshare_anon *anon = host_vma->vm_private_data;
 	struct mshare_fs *fs = region->fs;
 	pud_t pud;
 
@@ -51,7 +57,11 @@ static bool mshare_table_fits(struct mshare_region *region,
 		return true;
 	pud = READ_ONCE(*pud_offset(p4d_offset(pgd_offset(region->host, offset),
 					       offset), offset));
-	return pud_present(pud) && !pmd_none(*pmd_offset(&pud, offset));
+	if (!pud_present(pud) || pmd_none(*pmd_offset(&pud, offset)))
+		return false;
+	return !vma_is_anon_shmem(host_vma) || anon->reserved ||
+		xa_load(&host_vma->vm_file->f_mapping->i_pages,
+			linear_page_index(host_vma, offset));
 }
 
 /* Find and lock the host VMA, by its own lock where the window's is held. */
@@ -130,7 +140,7 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 	if (!mshare_allowed(region, host_vma, offset,
 			    mshare_fault_access(flags)))
 		ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
-	else if (!mshare_table_fits(region, offset))
+	else if (!mshare_fault_fits(region, host_vma, offset))
 		ret = VM_FAULT_SIGBUS;
 	if (ret) {
 		mshare_unlock_host(host, host_vma, flags);
@@ -148,11 +158,13 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 
 	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
 	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
-	    flags & FAULT_FLAG_RETRY_NOWAIT)
+	    flags & FAULT_FLAG_RETRY_NOWAIT) {
+		mshare_anon_account(region, host_vma);
 		mshare_unlock_host(host, host_vma, flags);
-	else if (!release)
+	} else if (!release) {
 		mshare_unlock_window(vma, flags);
-	mshare_host_account_tables(region);
+	}
+	mshare_host_account(region);
 
 	if (release) {
 		mshare_link_put(link);

@@ -85,15 +85,103 @@ int mshare_host_init(struct mshare_region *region)
  * store an older number over a newer one; the next corrects it, as what was
  * counted is what is stored.
  */
-void mshare_host_account_tables(struct mshare_region *region)
+static void mshare_fs_recount(struct mshare_region *region,
+			      atomic_long_t *counted, long now)
 {
-	long now = mm_pgtables_bytes(region->host);
-	long old;
+	if (now != atomic_long_read(counted))
+		atomic_long_add(now - atomic_long_xchg(counted, now),
+				&region->fs->bytes);
+}
 
-	if (now == atomic_long_read(&region->tables))
-		return;
-	old = atomic_long_xchg(&region->tables, now);
-	atomic_long_add(now - old, &region->fs->bytes);
+void mshare_host_account(struct mshare_region *region)
+{
+	mshare_fs_recount(region, &region->tables,
+			  mm_pgtables_bytes(region->host));
+}
+
+/* @vma is a locked one of the host; only what was not reserved can grow. */
+void mshare_anon_account(struct mshare_region *region,
+			 struct vm_area_struct *vma)
+{
+	struct mshare_anon *anon = vma->vm_private_data;
+
+	if (vma_is_anon_shmem(vma) && !anon->reserved)
+		mshare_fs_recount(region, &anon->charged,
+				  file_inode(vma->vm_file)->i_blocks <<
+				  SECTOR_SHIFT);
+}
+
+/*
+ * Count the bytes of anonymous objects in a range as unmapped, or mapped after
+ * all; no VMA crosses its borders. Those with none left go to @gone.
+ */
+static void mshare_anon_count(struct mshare_region *region, unsigned long start,
+			      unsigned long end, bool mapped,
+			      struct list_head *gone)
+{
+	VMA_ITERATOR(vmi, region->host, start);
+	struct vm_area_struct *vma;
+
+	for_each_vma_range(vmi, vma, end) {
+		unsigned long bytes = vma->vm_end - vma->vm_start;
+		struct mshare_anon *anon = vma->vm_private_data;
+
+		if (!vma_is_anon_shmem(vma))
+			continue;
+		if (mapped) {
+			list_del_init(&anon->gone);
+			anon->mapped += bytes;
+		} else {
+			anon->mapped -= bytes;
+			if (!anon->mapped)
+				list_add(&anon->gone, gone);
+		}
+	}
+}
+
+static struct mshare_anon *mshare_anon_alloc(struct mshare_region *region,
+					     unsigned long size, bool reserved)
+{
+	struct mshare_anon *anon = kzalloc(sizeof(*anon), GFP_KERNEL_ACCOUNT);
+	int err = reserved ? mshare_fs_charge(region->fs, size) : 0;
+
+	if (!anon && !err && reserved)
+		mshare_fs_uncharge(region->fs, size);
+	if (!anon || err) {
+		kfree(anon);
+		return ERR_PTR(err ?: -ENOMEM);
+	}
+	anon->mapped = size;
+	anon->reserved = reserved;
+	atomic_long_set(&anon->charged, reserved ? size : 0);
+	INIT_LIST_HEAD(&anon->gone);
+	return anon;
+}
+
+static void mshare_anon_free(struct mshare_region *region,
+			     struct list_head *gone)
+{
+	struct mshare_anon *anon, *next;
+
+	list_for_each_entry_safe(anon, next, gone, gone) {
+		mshare_fs_uncharge(region->fs,
+				   atomic_long_read(&anon->charged));
+		kfree(anon);
+	}
+}
+
+/* The last reference is gone: nobody else sees the host. */
+void mshare_host_exit(struct mshare_region *region)
+{
+	struct mm_struct *host = region->host;
+	LIST_HEAD(gone);
+
+	mmap_write_lock(host);
+	mshare_anon_count(region, 0, region->size, false, &gone);
+	mmap_write_unlock(host);
+	mmput(host);
+	mshare_anon_free(region, &gone);
+	mshare_fs_uncharge(region->fs, atomic_long_read(&region->tables));
 }
 
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
@@ -139,6 +227,7 @@ static int mshare_alloc_tables(struct mshare_region *region,
 static int mshare_check_file(struct file *file, const struct mshare_create *c,
 			     unsigned long *vm_flags)
 {
+	struct address_space *mapping = file->f_mapping;
 	struct inode *inode = file_inode(file);
 
 	if (inode->i_sb->s_magic == MSHARE_MAGIC)
@@ -147,6 +236,13 @@ static int mshare_check_file(struct file *file, const struct mshare_create *c,
 		return -ENODEV;
 	if (IS_DAX(inode) || is_file_hugepages(file))
 		return -EOPNOTSUPP;
+	/*
+	 * Files with a page cache, whose ->mmap() maps no page yet. Files on
+	 * kernfs and the like may be a device's memory.
+	 */
+	if (!shmem_mapping(mapping) &&
+	    (!mapping->a_ops->read_folio || mapping->a_ops == &ram_aops))
+		return -ENODEV;
 	if (c->offset > MAX_LFS_FILESIZE - c->size)
 		return -EOVERFLOW;
 	if (!(file->f_mode & FMODE_READ))
@@ -173,6 +269,7 @@ static int mshare_check_file(struct file *file, const struct mshare_create *c,
  * nothing to merge with or to unmap, and nothing private to account.
  */
 static int mshare_insert_vma(struct mshare_region *region, struct file *file,
+			     struct mshare_anon *anon,
 			     const struct mshare_create *c,
 			     unsigned long vm_flags)
 {
@@ -201,11 +298,12 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 		err = mmap_file(file, vma);
 	} else {
 		err = shmem_zero_setup(vma);
+		vma->vm_private_data = anon;
 	}
 	if (err)
 		goto err_file;
 
-	/* Pages that rmap does not know, or that GUP must not take */
+	/* Pages that rmap does not know, or that GUP must not take. None yet. */
 	err = -EOPNOTSUPP;
 	if (vma_is_anonymous(vma) || vma_is_secretmem(vma) ||
 	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED))
@@ -272,6 +370,7 @@ static int mshare_open_edge(struct mshare_region *region, unsigned long offset,
 
 /* Map the object; region->lock and the host's mmap_lock are held. */
 static int mshare_map_object(struct mshare_region *region, struct file *file,
+			     struct mshare_anon *anon,
 			     const struct mshare_create *c,
 			     unsigned long vm_flags)
 {
@@ -307,7 +406,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	 * others, under another protection, the VMA carries what was asked.
 	 */
 	vm_flags |= head || tail ? prot : ceiling;
-	err = mshare_insert_vma(region, file, c, vm_flags);
+	err = mshare_insert_vma(region, file, anon, c, vm_flags);
 	if (err)
 		return err;
 	err = mshare_alloc_tables(region, start, end);
@@ -362,18 +461,23 @@ static void mshare_populate(struct mshare_region *region, unsigned long start,
 		if (!vma)
 			break;
 		start = max(start, vma->vm_start);
-		stop = min3(end, vma->vm_end, start + PUD_SIZE);
+		stop = min3(end, vma->vm_end, start + PMD_SIZE);
+		if (!mshare_fault_fits(region, vma, start))
+			break;
 		pages = populate_vma_page_range(vma, start, stop, &locked);
 		if (pages <= 0)
 			break;
+		/* unlocked: the VMA may be gone, the next round counts it */
+		if (locked)
+			mshare_anon_account(region, vma);
 		start += pages << PAGE_SHIFT;
-		mshare_host_account_tables(region);
+		mshare_host_account(region);
 		cond_resched();
 	}
 	if (locked)
 		mmap_read_unlock(host);
 	set_active_memcg(old);
-	mshare_host_account_tables(region);
+	mshare_host_account(region);
 }
 
 #define MSHARE_CREATE_FLAGS	(MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | \
@@ -434,7 +538,7 @@ int mshare_host_create(struct mshare_region *region,
 	unsigned long prot = c->prot;
 	unsigned long vm_flags = VM_SHARED | VM_MAYSHARE | VM_MAYREAD |
 				 VM_MAYWRITE | VM_MAYEXEC;
-	unsigned long charge = 0;
+	struct mshare_anon *anon = NULL;
 	struct file *file = NULL;
 	int err;
 
@@ -468,29 +572,30 @@ int mshare_host_create(struct mshare_region *region,
 			   calc_vm_prot_bits(prot, 0) << 4;
 
 	if (!file) {
-		err = mshare_fs_charge(region->fs, c->size);
-		if (err)
-			goto out_file;
-		charge = c->size;
+		anon = mshare_anon_alloc(region, c->size,
+					 !(vm_flags & VM_NORESERVE));
+		if (IS_ERR(anon))
+			return PTR_ERR(anon);
 	}
 
 	err = -EINTR;
 	if (mutex_lock_killable(&region->lock))
-		goto out_charge;
+		goto out_anon;
 	if (!mmap_write_lock_killable(region->host)) {
-		err = mshare_map_object(region, file, c, vm_flags);
-		if (!err)
-			region->charged += charge;
+		err = mshare_map_object(region, file, anon, c, vm_flags);
 		mmap_write_unlock(region->host);
 	}
 	mutex_unlock(&region->lock);
-	mshare_host_account_tables(region);
+	mshare_host_account(region);
 	if (!err && c->flags & MAP_POPULATE)
 		mshare_populate(region, c->region_offset,
 				c->region_offset + c->size);
-out_charge:
-	if (err && charge)
-		mshare_fs_uncharge(region->fs, charge);
+out_anon:
+	if (err && anon) {
+		mshare_fs_uncharge(region->fs,
+				   atomic_long_read(&anon->charged));
+		kfree(anon);
+	}
 out_file:
 	if (file)
 		fput(file);
@@ -503,20 +608,6 @@ static bool mshare_anything_in(struct mshare_region *region,
 	return start < end && find_vma_intersection(region->host, start, end);
 }
 
-/* What anonymous objects have in a range; no VMA crosses its borders. */
-static unsigned long mshare_anon_bytes(struct mshare_region *region,
-				       unsigned long start, unsigned long end)
-{
-	VMA_ITERATOR(vmi, region->host, start);
-	struct vm_area_struct *vma;
-	unsigned long bytes = 0;
-
-	for_each_vma_range(vmi, vma, end)
-		if (vma_is_anon_shmem(vma))
-			bytes += vma->vm_end - vma->vm_start;
-	return bytes;
-}
-
 /*
  * The view entries of chunks that become empty are cleared, and every CPU has
  * forgotten them, before do_vmi_munmap() frees the tables that they lead to;
@@ -527,14 +618,15 @@ static int mshare_unmap_locked(struct mshare_region *region,
 			       unsigned long start, unsigned long end)
 {
 	unsigned long first = start & PUD_MASK, last = ALIGN(end, PUD_SIZE);
-	unsigned long addr, anon;
 	bool cleared = false;
+	unsigned long addr;
+	LIST_HEAD(gone);
 	int err;
 
 	err = mshare_split(region, start) ?: mshare_split(region, end);
 	if (err)
 		return err;
-	anon = mshare_anon_bytes(region, start, end);
+
 	if (mshare_anything_in(region, first, start))
 		first += PUD_SIZE;
 	if (mshare_anything_in(region, end, last))
@@ -550,6 +642,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 	if (cleared)
 		mshare_flush_region(region, true);
 
+	mshare_anon_count(region, start, end, false, &gone);
 	err = mshare_remove_vmas(region, start, end);
 	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
 		struct mshare_chunk *chunk = mshare_chunk(region, addr);
@@ -560,10 +653,10 @@ static int mshare_unmap_locked(struct mshare_region *region,
 			mshare_view_link(region, addr, chunk->prot);
 		mshare_chunk_refresh(region, addr);
 	}
-	if (!err) {
-		region->charged -= anon;
-		mshare_fs_uncharge(region->fs, anon);
-	}
+	if (err)
+		mshare_anon_count(region, start, end, true, &gone);
+	else
+		mshare_anon_free(region, &gone);
 	return err;
 }
 
@@ -576,6 +669,6 @@ int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		return -EINTR;
 	err = mshare_unmap_locked(region, start, end);
 	mmap_write_unlock(region->host);
-	mshare_host_account_tables(region);
+	mshare_host_account(region);
 	return err;
 }

@@ -56,6 +56,22 @@ struct mshare_fs {
 };
 
 /**
+ * struct mshare_anon - what an anonymous object counts against size=
+ * @mapped: bytes that are mapped still; under region->lock
+ * @charged: bytes counted: all of it, or with MAP_NORESERVE what is allocated
+ * @reserved: the former
+ * @gone: for the time of an UNMAP that removes the last of it
+ *
+ * Host VMAs of the object have it as vm_private_data. It goes with the last.
+ */
+struct mshare_anon {
+	unsigned long mapped;
+	atomic_long_t charged;
+	bool reserved;
+	struct list_head gone;
+};
+
+/**
  * struct mshare_chunk - the protection of 1 GiB of a region
  * @prot: what the view grants; read without a lock by faults
  * @ceiling: rights that every object in the chunk can have
@@ -94,7 +110,6 @@ struct mshare_view {
  * @mn: tells of what the core mm takes out of the host's tables
  * @size: bytes; 0 before the size is set
  * @views: one per slot, NULL until needed; installed by cmpxchg, then constant
- * @charged: bytes counted in @fs for anonymous objects
  * @tables: bytes counted in @fs for page tables
  * @flusher: the task that will flush by itself what it is changing
  * @links_lock: protects @links, @nr_links
@@ -115,7 +130,6 @@ struct mshare_region {
 	struct mmu_notifier mn;
 	unsigned long size;
 	struct mshare_view **views;
-	unsigned long charged;
 	atomic_long_t tables;
 	struct task_struct *flusher;
 
@@ -192,7 +206,9 @@ int mshare_host_create(struct mshare_region *region,
 		       const struct mshare_create *create);
 int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		      unsigned long end);
-void mshare_host_account_tables(struct mshare_region *region);
+void mshare_host_account(struct mshare_region *region);
+void mshare_anon_account(struct mshare_region *region,
+			 struct vm_area_struct *vma);
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat);
 
 /* view.c */
@@ -223,6 +239,10 @@ static inline struct mshare_chunk *mshare_chunk(struct mshare_region *region,
 	view = READ_ONCE(region->views[offset / MSHARE_SLOT_SIZE]);
 	return view ? &view->chunks[pud_index(offset)] : NULL;
 }
+
+/* fault.c */
+bool mshare_fault_fits(struct mshare_region *region,
+		       struct vm_area_struct *host_vma, unsigned long offset);
 
 /* protect.c */
 int mshare_protect(struct mshare_region *region, unsigned long start,

@@ -131,6 +131,7 @@ void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset)
  * @first: start of the chunks that are flipped whole
  * @last: their end; not above @first if there are none
  * @entries: table entries written
+ * @host: host VMAs and leaves are concerned, not views only
  * @changed: something was
  * @flush: rights were taken
  */
@@ -140,6 +141,7 @@ struct mshare_flip {
 	unsigned long start, end;
 	unsigned long first, last;
 	u64 entries;
+	bool host;
 	bool changed;
 	bool flush;
 };
@@ -201,12 +203,20 @@ static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
 	return chunk && chunk->mapped ? chunk : NULL;
 }
 
+/* What a VMA in a chunk grants, with the view. */
+static unsigned long mshare_granted(struct mshare_chunk *chunk,
+				    struct vm_area_struct *vma)
+{
+	return vma->vm_flags & chunk->prot & MSHARE_PROT_ALL;
+}
+
 /* Is anything mapped in a piece, and may all of it have this protection? */
 static int mshare_flip_check_piece(struct mshare_flip *flip,
 				   unsigned long start, unsigned long end,
 				   bool *mapped)
 {
 	VMA_ITERATOR(vmi, flip->region->host, start);
+	struct mshare_chunk *chunk = mshare_chunk(flip->region, start);
 	struct vm_area_struct *vma;
 	int err = 0;
 
@@ -215,13 +225,15 @@ static int mshare_flip_check_piece(struct mshare_flip *flip,
 		*mapped = true;
 		if (flip->prot & ~mshare_vma_ceiling(vma))
 			err = -EACCES;
+		if (flip->prot != mshare_granted(chunk, vma))
+			flip->host = true;
 	}
 	mmap_read_unlock(flip->region->host);
 	return err;
 }
 
-/* The same for the range; @host: VMAs and leaves are concerned too. */
-static int mshare_flip_check(struct mshare_flip *flip, bool *host)
+/* The same for the range. */
+static int mshare_flip_check(struct mshare_flip *flip)
 {
 	unsigned long addr, start, end;
 	struct mshare_chunk *chunk;
@@ -236,16 +248,16 @@ static int mshare_flip_check(struct mshare_flip *flip, bool *host)
 		if (flip->prot & ~chunk->ceiling)
 			return -EACCES;
 		if (chunk->pieces)
-			*host = true;
+			flip->host = true;
 	}
 	for (i = 0; i < 2; i++) {
 		if (!mshare_flip_piece(flip, i, &start, &end))
 			continue;
-		err = mshare_flip_check_piece(flip, start, end, host);
+		err = mshare_flip_check_piece(flip, start, end, &mapped);
 		if (err)
 			return err;
 	}
-	return mapped || *host ? 0 : -ENOMEM;
+	return mapped ? 0 : -ENOMEM;
 }
 
 /* Does a piece need more than the view grants in its chunk? */
@@ -301,26 +313,32 @@ static void mshare_flip_close(struct mshare_flip *flip)
 	}
 }
 
-/* Give a piece's VMAs their protection, and its neighbours the view's. */
+/*
+ * Give a piece's VMAs their protection, and its neighbours the view's. Where
+ * that is the view's, the VMA may grant all: it merges with its neighbours.
+ */
 static void mshare_flip_host(struct mshare_flip *flip, struct mmu_gather *tlb,
 			     unsigned long start, unsigned long end)
 {
 	VMA_ITERATOR(vmi, flip->region->host, start);
 	struct mshare_region *region = flip->region;
+	struct mshare_chunk *chunk = mshare_chunk(region, start);
 	struct vm_area_struct *vma;
 
 	if (mshare_needs_pushdown(flip, start))
 		mshare_pushdown(region, start & PUD_MASK, tlb, &flip->entries);
 	for_each_vma_range(vmi, vma, end) {
-		unsigned long old = vma->vm_flags & MSHARE_PROT_ALL;
+		unsigned long old = mshare_granted(chunk, vma);
+		unsigned long prot = flip->prot;
 
-		if (old == flip->prot)
+		if (old == prot)
 			continue;
 		flip->changed = true;
-		if (old & ~flip->prot)
+		if (old & ~prot)
 			flip->flush = true;
-		mshare_set_host_prot(region, tlb, vma, flip->prot,
-				     &flip->entries);
+		if (prot == chunk->prot)
+			prot = mshare_vma_ceiling(vma);
+		mshare_set_host_prot(region, tlb, vma, prot, &flip->entries);
 	}
 }
 
@@ -446,15 +464,14 @@ int mshare_protect(struct mshare_region *region, unsigned long start,
 		.start	= start,
 		.end	= end,
 	};
-	bool host = false;
 	int err;
 
 	lockdep_assert_held(&region->lock);
 	mshare_flip_plan(&flip);
-	err = mshare_flip_check(&flip, &host);
+	err = mshare_flip_check(&flip);
 	if (err)
 		return err;
-	if (host)
+	if (flip.host)
 		err = mshare_flip_slow(&flip);
 	else
 		mshare_flip_fast(&flip);

@@ -80,7 +80,6 @@ static void mshare_region_free(struct mshare_region *region)
 
 	WARN_ON_ONCE(!list_empty(&region->links));
 	mem_cgroup_put(region->memcg);
-	mshare_fs_uncharge(fs, region->charged);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++) {
 		if (!region->views[slot])
 			continue;
@@ -99,11 +98,8 @@ void mshare_region_put(struct mshare_region *region)
 
 	if (!refcount_dec_and_test(&region->refs))
 		return;
-	if (host) {
-		mmput(host);
-		mshare_fs_uncharge(region->fs,
-				   atomic_long_read(&region->tables));
-	}
+	if (host)
+		mshare_host_exit(region);
 	mshare_region_free(region);
 	if (host)
 		mmu_notifier_put(&region->mn);	/* frees it */
