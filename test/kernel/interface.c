@@ -709,22 +709,21 @@ TEST_F(mounted, number_of_regions_is_limited)
 	EXPECT_LE(0, fd[1]);
 }
 
-/* Stores to every page of a range, in a child; returns how many it wrote. */
-static long fill(char *p, size_t size)
+/* Stores at every step of a range, in a child; returns how many were done. */
+static long fill_every(char *p, size_t step, long steps)
 {
-	long *pages = shared_page(PAGE), n;
-
+	volatile long *done = shared_page(PAGE);
 	pid_t pid = fork();
+	long n;
 
 	if (pid == 0) {
-		while (*pages < size / PAGE &&
-		       !touch(p + *pages * PAGE, PROT_WRITE))
-			++*pages;
+		while (*done < steps && !touch(p + *done * step, PROT_WRITE))
+			++*done;
 		_exit(0);
 	}
 	child_status(pid);
-	n = *pages;
-	munmap(pages, PAGE);
+	n = *done;
+	munmap((void *)done, PAGE);
 	return n;
 }
 
@@ -749,7 +748,7 @@ TEST_F(mounted, memory_is_limited)
 	if (err) {
 		EXPECT_EQ(-ENOSPC, err);
 	} else {
-		EXPECT_GE(16 * MIB / PAGE, fill(p, 64 * MIB));
+		EXPECT_GE(16 * MIB / PAGE, fill_every(p, PAGE, 64 * MIB / PAGE));
 	}
 	unmap(fd, 0, 64 * MIB);
 
@@ -757,9 +756,28 @@ TEST_F(mounted, memory_is_limited)
 	for (int i = 0; i < 8; i++) {
 		ASSERT_EQ(0, create_flags(fd, 0, 8 * MIB, RW, reserved, -1, 0))
 			TH_LOG("round %d", i);
-		EXPECT_EQ(8 * MIB / PAGE, fill(p, 8 * MIB));
+		EXPECT_EQ(8 * MIB / PAGE, fill_every(p, PAGE, 8 * MIB / PAGE));
 		ASSERT_EQ(0, unmap(fd, 0, 8 * MIB));
 	}
+}
+
+/* A sparse terabyte needs 4 MiB of tables for its chunks alone. */
+TEST_F(mounted, page_tables_are_limited)
+{
+	int fd;
+
+	ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0, "size=1m"));
+	fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, 2 * SLOT));
+	EXPECT_EQ(-ENOSPC, create_sparse(fd, 0, 2 * SLOT, RW));
+	EXPECT_EQ(0, region_stat(fd).mapped_bytes);
+	EXPECT_EQ(0, create_sparse(fd, 0, MIB, RW));
+	/* nor do faults get more than is left */
+	ASSERT_EQ(0, create_sparse(fd, CHUNK, CHUNK, RW));
+	EXPECT_GT(MIB / PAGE, fill_every(window(fd, 2, RW) + CHUNK, PMD,
+					 CHUNK / PMD));
+	EXPECT_GE(MIB + 8 * PAGE, region_stat(fd).page_table_bytes);
 }
 
 TEST_F(mounted, not_in_a_user_namespace)

@@ -327,6 +327,12 @@ static void start_writers(FIXTURE_DATA(written) *self)
 	}
 }
 
+static void signal_writers(FIXTURE_DATA(written) *self, int sig)
+{
+	for (int w = 0; w < WRITERS; w++)
+		kill(self->pids[w], sig);
+}
+
 TEST_F(written, nothing_is_lost)
 {
 	double end = now() + 2 * stress_seconds();
@@ -345,8 +351,11 @@ TEST_F(written, nothing_is_lost)
 		case 0:
 			done[0] += !migrate_page(q + at);
 			break;
-		case 1:
+		case 1:		/* hardly ever succeeds under use */
+			signal_writers(self, SIGSTOP);
 			done[1] += !collapse_pages(q, OBJECT);
+			signal_writers(self, SIGCONT);
+			madvise(q, OBJECT, MADV_COLLAPSE);
 			break;
 		case 2:		/* splits a huge page */
 			done[2] += !punch(self->object, PMD - PAGE);
@@ -356,7 +365,7 @@ TEST_F(written, nothing_is_lost)
 			if (swaps)
 				done[3] += !write_file(group_path("written",
 								  "memory.reclaim"),
-						       "2M");
+						       "256K");
 			break;
 		case 4:
 			write_file("/proc/sys/vm/compact_memory", "1");
