@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: PostgreSQL
+# Crashes: on_fault = crash, and SIGSEGV that is none of our business.
+use strict;
+use warnings;
+use lib '.';
+use MshareTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = mshare_node('crash', conf => "pg_mshare.on_fault = crash\n");
+$node->safe_psql('postgres', 'CREATE TABLE t AS SELECT 1 AS id, 0 AS v; VACUUM');
+
+# Wait for one more crash restart.
+my $crashes = 0;
+sub restarted
+{
+	$crashes++;
+	return wait_until(60, sub {
+		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $crashes
+		  and $node->psql('postgres', 'SELECT 1') == 0 });
+}
+
+# a stray writer is named, crashes, and has written nothing
+my $admin = $node->background_psql('postgres', on_error_stop => 0);
+my $writer = $node->background_psql('postgres', on_error_stop => 0);
+$admin->query_safe($_) for 'SELECT pg_mshare_thaw()', 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()';
+$writer->query_safe('UPDATE t SET v = v + 1');
+my $pid = $writer->query_safe('SELECT pg_backend_pid()');
+$admin->query_safe('SELECT pg_mshare_freeze()');
+$writer->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v + 1;\n");
+ok(restarted(), 'a write into a closed page crashes and the server restarts');
+ok($node->log_contains(qr/pg_mshare: process $pid crashes: its access to byte \d+ of buffer \d+ is denied, the buffer's protection is r\n/),
+	'the log names the writer and the buffer');
+ok($node->log_contains(qr/\(PID $pid\) was terminated by signal 11/), 'it died of SIGSEGV');
+is(status($node, 'protection'), 'rw', 'the pool is read-write again');
+is($node->safe_psql('postgres', 'SELECT v FROM t'), 1, 'the write was not done');
+eval { $_->quit } for $admin, $writer;
+
+# 'none' is allowed here, and denies reading
+my ($rc, $out, $err) = $node->psql('postgres', "SELECT down_us > 0 FROM pg_mshare_flip('none')");
+is($out, 't', "a flip to 'none'");
+my $reader = $node->background_psql('postgres', on_error_stop => 0);
+$admin = $node->background_psql('postgres', on_error_stop => 0);
+$admin->query_safe("SELECT pg_mshare_protect('r', 1); SELECT pg_mshare_protect('rw')");
+$reader->query_safe('SELECT v FROM t');
+$admin->query_until(qr/started/, "\\echo started\nSELECT pg_mshare_protect('none');\n");
+$reader->query_until(qr/started/, "\\echo started\nSELECT v FROM t;\n");
+ok(restarted(), "a read from a page closed with 'none' crashes");
+ok($node->log_contains(qr/is denied, the buffer's protection is none/), 'and is named');
+eval { $_->quit } for $admin, $reader;
+
+# 10. SIGSEGV from elsewhere is handed on
+for my $where ('crash', 'wait')
+{
+	if ($where eq 'wait')
+	{
+		$node->adjust_conf('postgresql.conf', 'pg_mshare.on_fault', 'wait');
+		$node->restart;
+		($rc, $out, $err) = $node->psql('postgres', "SELECT pg_mshare_flip('none')");
+		like($err, qr/cannot be closed to readers while pg_mshare.on_fault is wait/,
+			"on_fault = wait refuses 'none'");
+	}
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$pid = $session->query_safe('SELECT pg_backend_pid()');
+	kill 'SEGV', $pid;
+	ok(restarted(), "on_fault = $where: SIGSEGV from elsewhere crashes as without us");
+	ok($node->log_contains(qr/\(PID $pid\) was terminated by signal 11/), 'by the signal itself');
+	ok(!$node->log_contains(qr/pg_mshare: process $pid/), 'and is not taken for a denied access');
+	eval { $session->quit };
+}
+
+done_testing();

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: PostgreSQL
+# Starting: what is said where something is missing, and the server without us.
+use strict;
+use warnings;
+use lib '.';
+use MshareTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = mshare_node('start');
+
+# Restart with other settings; what the log says from then on.
+sub restart_with
+{
+	my ($up, %settings) = @_;
+	my $offset = -s $node->logfile;
+
+	$node->stop('fast', fail_ok => 1);
+	$node->adjust_conf('postgresql.conf', $_, $settings{$_}) for keys %settings;
+	my $started = $node->start(fail_ok => 1);
+	is($started, $up, join(', ', map { "$_ = $settings{$_}" } sort keys %settings)
+		. ($up ? ': starts' : ': does not start'));
+	return slurp_file($node->logfile, $offset);
+}
+
+my $has_msharefs = slurp_file('/proc/filesystems') =~ /\tmsharefs$/m;
+
+# auto
+my $log = restart_with(1, 'pg_mshare.provider' => 'auto');
+if ($has_msharefs)
+{
+	like($log, qr/pg_mshare: provider mshare maps 64 MB/, 'auto takes mshare where the kernel has it');
+}
+else
+{
+	like($log, qr/this kernel has no msharefs.*pg_mshare: provider mprotect maps 64 MB/s,
+		'auto takes mprotect elsewhere and says why');
+}
+is($node->safe_psql('postgres', 'SELECT up_us > 0 FROM pg_mshare_flip()'), 't', 'and it flips');
+$log = restart_with(1, 'pg_mshare.path' => "'/tmp'");
+like($log, $has_msharefs ?
+	qr{msharefs is not mounted on "/tmp".*HINT:  Run "mount -t msharefs -o mode=1777 msharefs /tmp" as root.*provider mprotect}s :
+	qr/no msharefs.*provider mprotect/s, 'auto where it is not mounted');
+
+# mshare, insisted on
+$log = restart_with(0, 'pg_mshare.provider' => 'mshare');
+like($log, $has_msharefs ?
+	qr{FATAL:  msharefs is not mounted on "/tmp".*HINT:  Run "mount -t msharefs}s :
+	qr/FATAL:  this kernel has no msharefs.*HINT:  Boot a kernel/s, 'and says why');
+$node->adjust_conf('postgresql.conf', 'pg_mshare.path', "'/sys/fs/mshare'");
+
+# settings of the tested provider
+restart_with(1, 'pg_mshare.provider' => $provider, 'pg_mshare.populate' => 'on');
+is($node->safe_psql('postgres', 'SELECT up_us > 0 FROM pg_mshare_flip()'), 't', 'it flips when populated');
+$log = restart_with(1, 'pg_mshare.huge_pages' => 'try');
+like($log, qr/pg_mshare: provider $provider maps 64 MB/, 'with huge pages or without');
+SKIP:
+{
+	my $free = slurp_file('/proc/meminfo') =~ /^HugePages_Free:\s+(\d+)/m ? $1 : 0;
+	skip 'the machine has huge pages reserved', 2 if $free >= 32;
+	$log = restart_with(0, 'pg_mshare.huge_pages' => 'on');
+	like($log, qr/FATAL:  could not map \d+ bytes of huge pages.*HINT:/s, 'and says what to do');
+}
+$node->adjust_conf('postgresql.conf', 'pg_mshare.huge_pages', 'off');
+
+SKIP:
+{
+	skip 'a window of 512 GiB is what provider mshare needs', 2 if $provider ne 'mshare';
+	my $offset = -s $node->logfile;
+	$node->stop('fast', fail_ok => 1);
+	my $status = system('prlimit', '--as=' . (64 << 30), $node->installed_command('pg_ctl'),
+		'-D', $node->data_dir, '-l', $node->logfile, '-w', 'start');
+	isnt($status, 0, 'with a limit on address space it does not start');
+	like(slurp_file($node->logfile, $offset), qr/FATAL:  could not map a window.*HINT:  Start the server with "ulimit -v unlimited"/s,
+		'and says what to do');
+}
+
+# off
+restart_with(1, 'pg_mshare.provider' => 'off', 'pg_mshare.populate' => 'off');
+is($node->safe_psql('postgres', 'SELECT provider, buffers, address IS NULL FROM pg_mshare_status'), 'off|8192|t', 'status says off');
+for my $call ('pg_mshare_flip()', 'pg_mshare_freeze()', 'pg_mshare_thaw()', "pg_mshare_protect('r')")
+{
+	my ($rc, $out, $err) = $node->psql('postgres', "SELECT $call");
+	like($err, qr/ERROR:  pg_mshare is off.*HINT:  Set pg_mshare.provider/s, "$call says so too");
+}
+restart_with(1, 'pg_mshare.provider' => $provider);
+
+# a single-user server is a plain one
+$node->stop;
+my $single = '';
+IPC::Run::run([ $node->installed_command('postgres'), '--single', '-D', $node->data_dir, 'postgres' ],
+	'<', \"SELECT count(*) > 0 AS answer FROM pg_class;\n", '>', \$single, '2>', \my $err);
+like($single, qr/answer = "t"/, 'single-user mode works');
+
+# not preloaded
+$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
+$node->start;
+for my $call ('pg_mshare_flip()', '* FROM pg_mshare_status', '* FROM pg_mshare_ranges', '* FROM pg_mshare_backends')
+{
+	my ($rc, $out, $err) = $node->psql('postgres', "SELECT $call");
+	like($err, qr/ERROR:  pg_mshare must be loaded via shared_preload_libraries.*HINT:  Add pg_mshare/s,
+		"not preloaded: $call");
+}
+
+done_testing();
