@@ -62,6 +62,53 @@ header_is_locked(int buffer)
 	return true;
 }
 
+/* Append to a message; printf() is not allowed here. */
+static char *
+append_string(char *to, const char *from)
+{
+	while (*from)
+		*to++ = *from++;
+	return to;
+}
+
+static char *
+append_number(char *to, unsigned long number)
+{
+	char		digits[24];
+	int			n = 0;
+
+	do
+		digits[n++] = '0' + number % 10;
+	while ((number /= 10) != 0);
+	while (n > 0)
+		*to++ = digits[--n];
+	return to;
+}
+
+/* Tell the server log which access was denied and what comes of it. */
+static void
+tell_denied(const char *address, const char *outcome)
+{
+	char		message[256];
+	char	   *end = message;
+	int			buffer = (address - pool_base) / BLCKSZ;
+
+	end = append_string(end, "pg_mshare: process ");
+	end = append_number(end, getpid());
+	end = append_string(end, outcome);
+	end = append_string(end, ": its access to byte ");
+	end = append_number(end, (address - pool_base) % BLCKSZ);
+	end = append_string(end, " of buffer ");
+	end = append_number(end, buffer + 1);
+	end = append_string(end, " is denied, the buffer's protection is ");
+	end = append_string(end, protection_name(pool_buffer_protection(buffer)));
+	end = append_string(end, "\n");
+	if (write(STDERR_FILENO, message, end - message) < 0)
+	{
+		/* there is nobody left to tell */
+	}
+}
+
 /*
  * Sleep until the buffer is open.  False: it is, so that this fault has some other
  * cause.
@@ -91,12 +138,13 @@ wait_until_open(const char *address)
 			process_set_parked(parked);
 			pg_atomic_fetch_add_u64(&pool->waits, 1);
 		}
-		if (parked == PARKED && !mshare_debug_ignore_header_lock &&
-			header_is_locked(buffer))
+		if (parked == PARKED && header_is_locked(buffer))
 		{
 			parked = PARKED_UNDER_HEADER_LOCK;
 			process_set_parked(parked);
-			freeze_urgent();
+			tell_denied(address, " waits under a buffer header's lock");
+			if (!mshare_debug_ignore_header_lock)
+				freeze_urgent();
 		}
 
 		futex_wait(&pool->generation, generation, ORPHAN_CHECK_US);
@@ -123,51 +171,6 @@ wait_until_open(const char *address)
 		retries = 0;
 	}
 	return ++retries < MAX_RETRIES;
-}
-
-/* Append to a message; printf() is not allowed here. */
-static char *
-append_string(char *to, const char *from)
-{
-	while (*from)
-		*to++ = *from++;
-	return to;
-}
-
-static char *
-append_number(char *to, unsigned long number)
-{
-	char		digits[24];
-	int			n = 0;
-
-	do
-		digits[n++] = '0' + number % 10;
-	while ((number /= 10) != 0);
-	while (n > 0)
-		*to++ = digits[--n];
-	return to;
-}
-
-static void
-tell_crash(const char *address)
-{
-	char		message[256];
-	char	   *end = message;
-	int			buffer = (address - pool_base) / BLCKSZ;
-
-	end = append_string(end, "pg_mshare: process ");
-	end = append_number(end, getpid());
-	end = append_string(end, " crashes: its access to byte ");
-	end = append_number(end, (address - pool_base) % BLCKSZ);
-	end = append_string(end, " of buffer ");
-	end = append_number(end, buffer + 1);
-	end = append_string(end, " is denied, the buffer's protection is ");
-	end = append_string(end, protection_name(pool_buffer_protection(buffer)));
-	end = append_string(end, "\n");
-	if (write(STDERR_FILENO, message, end - message) < 0)
-	{
-		/* there is nobody left to tell */
-	}
 }
 
 static void
@@ -205,7 +208,7 @@ fault_handler(int signo, siginfo_t *info, void *context)
 			}
 		}
 		else
-			tell_crash(info->si_addr);
+			tell_denied(info->si_addr, " crashes");
 	}
 	hand_on(signo, info, context);
 	errno = save_errno;

@@ -483,7 +483,6 @@ void
 closing_protect(const PoolRange *range, FlipResult *result)
 {
 	bool		closing = range->protection != POOL_READWRITE;
-	PoolRange	whole = {0, NBuffers};
 
 	if (closing)
 		check_closing(range);
@@ -517,8 +516,7 @@ closing_protect(const PoolRange *range, FlipResult *result)
 	}
 
 	reopen(range, result);
-	if (closing_read().kind == CLOSING_PROTECT &&
-		pool_range_protection(&whole, &whole.protection))
+	if (closing_read().kind == CLOSING_PROTECT && pool_is_open())
 		closing_end("pg_mshare_protect");
 	LWLockRelease(shared->lock);
 }
@@ -571,12 +569,17 @@ lock_within(int64 timeout_us)
 	return true;
 }
 
-/* End the closing that is in force, with the lock or without. */
+/*
+ * End the closing that is in force, with the lock or without; unless whoever has
+ * the lock is opening the pool right now.
+ */
 static void
 worker_end_closing(uint64 serial, const char *why)
 {
 	bool		locked = lock_within(LOCK_TIMEOUT_US);
 
+	if (!locked && pool_is_open())
+		return;
 	if (!locked)
 		ereport(WARNING,
 				(errmsg("a change of the buffer pool's protection does not end"),

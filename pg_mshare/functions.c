@@ -371,7 +371,6 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	TupleDesc	tupdesc = result_type(fcinfo);
 	Datum		values[12];
 	bool		nulls[12];
-	PoolRange	whole = {0, NBuffers};
 	PoolProtection protection;
 	ProviderUsage usage;
 	TimestampTz frozen_since;
@@ -394,7 +393,7 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	SET(0, CStringGetTextDatum(provider->name));
 	SET(1, CStringGetTextDatum(psprintf("%p", pool_base)));
 	SET(2, Int64GetDatum(pool_mapped_bytes));
-	SET(4, CStringGetTextDatum(pool_range_protection(&whole, &protection) ?
+	SET(4, CStringGetTextDatum(pool_protection(&protection) ?
 							   protection_name(protection) : "mixed"));
 	SET(5, Int64GetDatum(usage.page_table_bytes));
 	if (private_bytes >= 0)

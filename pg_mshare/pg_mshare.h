@@ -156,8 +156,8 @@ extern void pool_wake(void);
 extern const PoolPlan *pool_plan(void);
 extern void pool_copy_plan(PoolPlan *copy);
 extern PoolProtection pool_buffer_protection(int buffer);
-extern bool pool_range_protection(const PoolRange *range,
-								  PoolProtection *protection);
+extern bool pool_protection(PoolProtection *protection);
+extern bool pool_is_open(void);
 extern int	pool_prot_flags(PoolProtection protection);
 extern bool pool_protect(const PoolRange *change, TimestampTz deadline,
 						 FlipResult *result);

@@ -254,24 +254,22 @@ pool_buffer_protection(int buffer)
 	return protection;
 }
 
-/* The one protection that a range has, or false if it is mixed. */
+/* The one protection that all buffers have, or false if it is mixed. */
 bool
-pool_range_protection(const PoolRange *range, PoolProtection *protection)
+pool_protection(PoolProtection *protection)
 {
 	const PoolPlan *plan = pool_plan();
 
-	for (int i = 0; i < plan->nranges; i++)
-	{
-		const PoolRange *here = &plan->ranges[i];
+	*protection = plan->ranges[0].protection;
+	return plan->nranges == 1;
+}
 
-		if (here->first <= range->first &&
-			range->first < here->first + here->count)
-		{
-			*protection = here->protection;
-			return range->first + range->count <= here->first + here->count;
-		}
-	}
-	return false;
+bool
+pool_is_open(void)
+{
+	PoolProtection protection;
+
+	return pool_protection(&protection) && protection == POOL_READWRITE;
 }
 
 int

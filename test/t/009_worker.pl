@@ -53,10 +53,11 @@ is($stopped->query_safe('SELECT 1'), 1, 'it goes on');
 is($node->safe_psql('postgres', 'SELECT up_us > 0 FROM pg_mshare_flip()'), 't', 'and the next flip reaches it');
 
 # The session that flips is stopped while the pool is closed: the worker ends it.
+my $offset = -s $node->logfile;
 $stopped->query_until(qr/started/, "\\echo started\nSELECT pg_mshare_flip('r', '1 s');\n\\echo finished\n");
 sleep 0.5;
 kill 'STOP', $pid;
-ok(wait_until(10, sub { $node->log_contains(qr/reopened after \S+ ms \(timeout\)/) }),
+ok(wait_until(20, sub { slurp_file($node->logfile, $offset) =~ /reopened after \S+ ms \(timeout\)/ }),
 	'a flip whose session is stopped is ended at its deadline');
 kill 'CONT', $pid;
 ok(wait_until(10, sub { $node->log_contains(qr/ERROR:  the freeze worker has ended the closing/) }),
