@@ -94,7 +94,7 @@ backends_waiting() {
 }
 
 # Backends that are connected all at once and have each read every buffer of the
-# data (backends) or none (backends-unread, what they cost without the pool).
+# data (backends), or only pinned each (backends-pin: the cost without the pool).
 run_backends() {
 	run_begin "$1" "$2" 0
 	shift

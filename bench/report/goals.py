@@ -64,15 +64,15 @@ def growth_with_processes(results):
 def _added_by_reading(results, arm, metric, clients):
     """What reading the whole pool adds to each backend, in bytes or faults."""
     read = results.values(arm, "backends", clients, metric)
-    unread = results.values(arm, "backends-unread", clients, metric)
-    if not read or not unread:
+    pinned = results.values(arm, "backends-pin", clients, metric)
+    if not read or not pinned:
         return None
-    return (stats.median(read) - stats.median(unread)) / clients
+    return (stats.median(read) - stats.median(pinned)) / clients
 
 
 def _cost_of_a_backend(results, metric, what):
     goal = (f"mshare: {what} of a backend do not grow with what others have mapped: reading the whole "
-            "pool adds at most a tenth of what it adds with memfd")
+            "pool, beyond pinning its buffers, adds at most a tenth of what it adds with memfd")
     parts = []
     met = None
     for clients in sorted({row.clients for row in results.select(workload="backends")}):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 """report.md: the tables, what they mean and what they do not."""
 
+import math
+
 from . import goals, stats
 
 GIB = 2 ** 30
@@ -207,7 +209,7 @@ def same_server_table(results):
 def backends_table(results):
     rows = []
     points = sorted({(row.clients, row.workload) for row in results.rows
-                     if row.workload in ("backends", "backends-unread")})
+                     if row.workload in ("backends", "backends-pin")})
     for clients, workload in points:
         for arm in arms_of(results):
             tables = results.values(arm, workload, clients, "page_table_bytes")
@@ -215,7 +217,7 @@ def backends_table(results):
                 continue
             faults = results.values(arm, workload, clients, "minor_faults")
             rows.append((
-                str(clients), "every page" if workload == "backends" else "nothing", arm,
+                str(clients), "read every page" if workload == "backends" else "pinned every buffer", arm,
                 f"{stats.median(tables) / 2 ** 20:.1f} MiB", f"{stats.median(tables) / clients / 1024:,.0f} KiB",
                 count(stats.median(faults) / clients),
                 _one(results, arm, workload, clients, "idle_page_table_bytes", lambda v: f"{v / 2 ** 20:.1f} MiB"),
@@ -223,7 +225,7 @@ def backends_table(results):
                 _tail(results, arm, workload, clients, "flip"),
                 _one(results, arm, workload, clients, "up_p50", micro),
                 _one(results, arm, workload, clients, "n", count)))
-    return table(("backends", "each has read", "arm", "page tables", "per backend", "minor faults per backend",
+    return table(("backends", "each has", "arm", "page tables", "per backend", "minor faults per backend",
                   "page tables before", "closing", "tail", "reopening", "flips"), rows)
 
 
@@ -252,20 +254,24 @@ def intervals_note(results):
     coverage = stats.median_interval(list(range(repetitions)))[2]
     text = (f"TPS are medians of {repetitions} runs; in brackets the interval of order statistics, which with "
             f"{repetitions} runs covers the median with {100 * coverage:.1f} % confidence")
-    smallest = 2 / _orderings(repetitions)
+    smallest = 2 / math.comb(2 * repetitions, repetitions)
     if smallest >= SIGNIFICANT:
         text += (f". With {repetitions} runs a side the rank test cannot find any difference significant "
                  f"(its smallest p is {smallest:.2f}): `~` everywhere is no proof of equality")
     return text + "."
 
 
-def _orderings(n):
-    import math
-    return math.comb(2 * n, n)
-
-
 def environment_table(environment):
     return table(("", ""), [(name.replace("_", " "), f"`{value}`") for name, value in environment.items()])
+
+
+def _other_load(environment):
+    percent = float(environment.get("host_other_load_percent", 0))
+    if percent < 5:
+        return ""
+    return (f"**Other work took {percent:.0f} % of the host's CPU time during this run.** A virtual CPU that the "
+            "host keeps waiting answers an interrupt milliseconds late: times of mshare closings suffer most, "
+            "counts not at all. Repeat it on a quiet machine before quoting a time.")
 
 
 def report(results, samples, environment, plots, complete):
@@ -276,6 +282,7 @@ def report(results, samples, environment, plots, complete):
         "One boot, the arms in turn (ABBA), on the same data. `stock` is the server without the extension, "
         "`memfd` the pool moved but never flipped, `mprotect` every process changes its own mapping on request, "
         "`mshare` one page table for all.",
+        _other_load(environment),
         "## What it should show", goals_table(results)]
     if _flip_points(results, "flip"):
         parts += ["## A flip, without a server",
@@ -294,7 +301,8 @@ def report(results, samples, environment, plots, complete):
     if results.select(workload="backends"):
         parts += ["## Connected backends",
                   "Page tables are the machine's `PageTables` with all backends connected, less those before "
-                  "they came. `mshare` has the pool's own tables in the latter.", backends_table(results)]
+                  "they came; `mshare` has the pool's own tables in the latter. A backend that only pins every buffer "
+                  "shows what buffer headers, catalogs and its own memory take.", backends_table(results)]
     parts += ["## Failed runs and client errors", failures(results),
               "## Limits", LIMITS, "## Environment", environment_table(environment)]
     return "\n\n".join(part for part in parts if part) + "\n"

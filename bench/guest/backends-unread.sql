@@ -1,1 +1,0 @@
-select pg_advisory_lock_shared(1);

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: PostgreSQL
+"""The report's parsers on golden logs: test/unit/report is a result folder."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from report import raw, results
+
+GOLDEN = Path(__file__).resolve().parent / "report"
+
+
+def metrics(rows):
+    return {row.metric: row.value for row in rows}
+
+
+class Run(unittest.TestCase):
+    def setUp(self):
+        self.rows = raw.run_rows(GOLDEN / "raw/0001")
+        self.metrics = metrics(self.rows)
+
+    def test_point(self):
+        self.assertEqual({row[:5] for row in self.rows}, {("mprotect", "tpcb-like", 32, 10, 1)})
+
+    def test_pgbench(self):
+        self.assertEqual(self.metrics["tps"], 133.06216)
+        self.assertEqual(self.metrics["transactions"], 636)
+        self.assertAlmostEqual(self.metrics["latency_average"], 240489)
+        self.assertEqual(self.metrics["client_errors"], 0)
+
+    def test_counters(self):
+        self.assertEqual(self.metrics["page_table_bytes"], (10672 - 1272) * 1024)
+        self.assertEqual(self.metrics["minor_faults"], 156174 - 117879)
+        self.assertEqual(self.metrics["blks_read"], 0)
+
+    def test_flips(self):
+        self.assertEqual(self.metrics["n"], 43)
+        self.assertEqual(self.metrics["flips_achieved"], 43 / 5)
+        self.assertIn("flip_max", self.metrics)         # 43 are too few for a percentile
+        self.assertNotIn("flip_p99", self.metrics)
+        self.assertAlmostEqual(self.metrics["flip_p50"], 39.8e3, delta=0.1e3)
+        self.assertAlmostEqual(self.metrics["time_closed"], 0.54458, places=5)
+
+    def test_a_run_without_failure_has_no_failed_row(self):
+        self.assertNotIn("failed", self.metrics)
+
+
+class FailedRun(unittest.TestCase):
+    def setUp(self):
+        self.rows = raw.run_rows(GOLDEN / "raw/0002")
+
+    def test_reason(self):
+        failed = [row for row in self.rows if row.metric == "failed"]
+        self.assertEqual([(row.value, row.note) for row in failed],
+                         [(1, "sums disagree: accounts 10, tellers 10, branches 10, history 9")])
+
+    def test_client_errors_are_failed_transactions_and_aborted_clients(self):
+        self.assertEqual(metrics(self.rows)["client_errors"], 2 + 2)
+
+    def test_what_was_not_counted_has_no_row(self):
+        for metric in ("page_table_bytes", "minor_faults", "flip_p50", "flips_achieved"):
+            self.assertNotIn(metric, metrics(self.rows))
+
+
+class Lines(unittest.TestCase):
+    def test_flips_of_psql_and_of_notices(self):
+        self.assertEqual(raw.flips("12.5 3\npgbench (15.20)\nINFO:  flip 7 8.25\ntps = 1 2\n"),
+                         [(12.5, 3.0), (7.0, 8.25)])
+
+    def test_pgbench_that_printed_nothing(self):
+        self.assertEqual(raw.pgbench(""), {"aborted_clients": 0})
+
+
+class Flip(unittest.TestCase):
+    def test_a_line_cut_off_is_left_out(self):
+        rows = raw.flip_rows(GOLDEN / "flip-1.csv")
+        self.assertEqual(len(rows), 5)
+        self.assertEqual(rows[-1].note, 'open "here", failed')
+
+    def test_samples(self):
+        samples = raw.flip_samples(GOLDEN)
+        self.assertEqual(samples["mshare", "flip-64-1073741824", "flip"], [58.5, 59.1])
+        self.assertEqual(len(samples), 2)
+
+
+class Csv(unittest.TestCase):
+    def test_round_trip(self):
+        rows = raw.rows(GOLDEN)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "results.csv"
+            results.write(path, rows)
+            self.assertEqual(path.read_text(encoding="utf-8").splitlines()[0],
+                             "arm,workload,clients,flips_per_s,rep,metric,value,unit,note")
+            read = results.read(path)
+        self.assertEqual([row._replace(value=0) for row in read], [row._replace(value=0) for row in rows])
+        for before, after in zip(rows, read):
+            self.assertAlmostEqual(before.value, after.value, delta=abs(before.value) * 1e-9)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: PostgreSQL
+"""The report's statistics against values worked out by hand."""
+
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+from report import stats
+
+
+class Median(unittest.TestCase):
+    def test_odd_and_even(self):
+        self.assertEqual(stats.median([3, 1, 2]), 2)
+        self.assertEqual(stats.median([4, 1, 2, 3]), 2.5)
+
+    def test_interval_of_few_is_the_range_with_its_coverage(self):
+        self.assertEqual(stats.median_interval([7]), (7, 7, 0.0))
+        self.assertEqual(stats.median_interval([2, 1]), (1, 2, 0.5))
+        self.assertEqual(stats.median_interval([5, 4, 3, 2, 1]), (1, 5, 0.9375))
+
+    def test_interval_of_ten_leaves_out_the_extremes(self):
+        low, high, coverage = stats.median_interval(range(1, 11))
+        self.assertEqual((low, high), (2, 9))       # 1 + 10 of 1,024 on either side
+        self.assertAlmostEqual(coverage, 1 - 22 / 1024)
+
+    def test_interval_of_hundred(self):
+        low, high, coverage = stats.median_interval(range(1, 101))
+        self.assertEqual((low, high), (40, 61))
+        self.assertAlmostEqual(coverage, 0.9648, places=4)
+
+
+class Tail(unittest.TestCase):
+    def test_ninety_nine_samples_have_a_maximum_only(self):
+        self.assertEqual(stats.high_tail(list(range(1, 100))), ("max", 99))
+
+    def test_hundred_samples_have_a_percentile(self):
+        self.assertEqual(stats.high_tail(list(range(1, 101))), ("p99", 99))
+
+
+class MannWhitney(unittest.TestCase):
+    def test_exact(self):
+        # U = 0: one of the 252 orderings, on either side
+        self.assertAlmostEqual(stats.mann_whitney([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]), 2 / 252)
+        # U = 5: 1 + 1 + 2 + 3 + 4 + 4 of the 35 orderings
+        self.assertAlmostEqual(stats.mann_whitney([1, 4, 6], [2, 3, 5, 7]), 30 / 35)
+
+    def test_two_a_side_can_show_nothing(self):
+        self.assertAlmostEqual(stats.mann_whitney([1, 2], [3, 4]), 1 / 3)
+
+    def test_is_symmetric(self):
+        first, second = [3, 1, 8, 7], [2, 9, 10, 12, 6]
+        self.assertEqual(stats.mann_whitney(first, second), stats.mann_whitney(second, first))
+
+    def test_ties_take_the_normal_approximation(self):
+        # U = 2.5 of a mean of 8, variance 16/12 * (9 - 36/56): z = 5 / 3.338
+        self.assertAlmostEqual(stats.mann_whitney([1, 2, 2, 3], [2, 3, 4, 4]), 0.1342, places=4)
+
+    def test_all_equal_is_no_difference(self):
+        self.assertEqual(stats.mann_whitney([5, 5, 5], [5, 5, 5]), 1.0)
+
+    def test_many_values(self):
+        self.assertLess(stats.mann_whitney(list(range(60)), list(range(30, 90))), 1e-6)
+
+
+if __name__ == "__main__":
+    unittest.main()
