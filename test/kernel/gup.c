@@ -379,7 +379,6 @@ TEST_F(gup, is_denied_what_is_not_there)
 			EXPECT_EQ(may, op->run(&self->kit, self->p) > 0)
 				TH_LOG("%s, %s, read", op->name, closings[c].name);
 		}
-	memset(self->p, OLD, 1);
 }
 
 TEST_F(gup, keeps_to_the_window)
