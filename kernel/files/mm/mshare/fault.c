@@ -9,7 +9,6 @@
 #include <linux/mshare.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
-#include <linux/shmem_fs.h>
 #include <linux/swap.h>
 
 #include "../internal.h"
@@ -43,23 +42,24 @@ static unsigned long mshare_fault_access(unsigned int flags)
 
 /*
  * Does size= allow what a fault here may take: a page table, or a page of an
- * object that was not reserved? Only at the limit it is worth looking.
+ * object that was not reserved? Only at the limit it is worth looking. What
+ * earlier faults took is counted here, as they return with the VMA unlocked:
+ * the count is short by a page for each fault that is under way.
  */
 bool mshare_fault_fits(struct mshare_region *region,
 		       struct vm_area_struct *host_vma, unsigned long offset)
 {
-	struct mshare_anon *anon = host_vma->vm_private_data;
-	struct mshare_fs *fs = region->fs;
+	struct mshare_anon *anon = mshare_vma_anon(host_vma);
 	pud_t pud;
 
-	if (likely(atomic_long_read(&fs->bytes) + PAGE_SIZE <=
-		   READ_ONCE(fs->max_bytes)))
+	mshare_anon_account(region, host_vma);
+	if (likely(mshare_fs_fits(region->fs, PAGE_SIZE)))
 		return true;
 	pud = READ_ONCE(*pud_offset(p4d_offset(pgd_offset(region->host, offset),
 					       offset), offset));
 	if (!pud_present(pud) || pmd_none(*pmd_offset(&pud, offset)))
 		return false;
-	return !vma_is_anon_shmem(host_vma) || anon->reserved ||
+	return !anon || anon->reserved ||
 		xa_load(&host_vma->vm_file->f_mapping->i_pages,
 			linear_page_index(host_vma, offset));
 }
@@ -158,12 +158,10 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 
 	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
 	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
-	    flags & FAULT_FLAG_RETRY_NOWAIT) {
-		mshare_anon_account(region, host_vma);
+	    flags & FAULT_FLAG_RETRY_NOWAIT)
 		mshare_unlock_host(host, host_vma, flags);
-	} else if (!release) {
+	else if (!release)
 		mshare_unlock_window(vma, flags);
-	}
 	mshare_host_account(region);
 
 	if (release) {

@@ -103,9 +103,9 @@ void mshare_host_account(struct mshare_region *region)
 void mshare_anon_account(struct mshare_region *region,
 			 struct vm_area_struct *vma)
 {
-	struct mshare_anon *anon = vma->vm_private_data;
+	struct mshare_anon *anon = mshare_vma_anon(vma);
 
-	if (vma_is_anon_shmem(vma) && !anon->reserved)
+	if (anon && !anon->reserved)
 		mshare_fs_recount(region, &anon->charged,
 				  file_inode(vma->vm_file)->i_blocks <<
 				  SECTOR_SHIFT);
@@ -124,9 +124,9 @@ static void mshare_anon_count(struct mshare_region *region, unsigned long start,
 
 	for_each_vma_range(vmi, vma, end) {
 		unsigned long bytes = vma->vm_end - vma->vm_start;
-		struct mshare_anon *anon = vma->vm_private_data;
+		struct mshare_anon *anon = mshare_vma_anon(vma);
 
-		if (!vma_is_anon_shmem(vma))
+		if (!anon)
 			continue;
 		if (mapped) {
 			list_del_init(&anon->gone);
@@ -188,9 +188,14 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 {
 	struct mm_struct *host = region->host;
 	unsigned long slot;
+	u64 pages = 0;
+	int i;
 
 	stat->mapped_bytes = (u64)READ_ONCE(host->total_vm) << PAGE_SHIFT;
-	stat->resident_bytes = (u64)get_mm_rss(host) << PAGE_SHIFT;
+	for (i = 0; i < NR_MM_COUNTERS; i++)
+		if (i != MM_SWAPENTS)
+			pages += percpu_counter_sum_positive(&host->rss_stat[i]);
+	stat->resident_bytes = pages << PAGE_SHIFT;
 	stat->page_table_bytes = mm_pgtables_bytes(host);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
 		if (READ_ONCE(region->views[slot]))
@@ -386,6 +391,9 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 		return -EEXIST;
 	if (region->host->map_count >= sysctl_max_map_count)
 		return -ENOMEM;
+	if (!mshare_fs_fits(region->fs,
+			    ((end - start) >> PUD_SHIFT) * PAGE_SIZE))
+		return -ENOSPC;		/* PMD tables: see below */
 	for (addr = start & MSHARE_SLOT_MASK; addr < end;
 	     addr += MSHARE_SLOT_SIZE) {
 		struct mshare_view *view = mshare_view_get(region, addr);
@@ -467,9 +475,6 @@ static void mshare_populate(struct mshare_region *region, unsigned long start,
 		pages = populate_vma_page_range(vma, start, stop, &locked);
 		if (pages <= 0)
 			break;
-		/* unlocked: the VMA may be gone, the next round counts it */
-		if (locked)
-			mshare_anon_account(region, vma);
 		start += pages << PAGE_SHIFT;
 		mshare_host_account(region);
 		cond_resched();
@@ -639,7 +644,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 		mshare_view_unlink(region, addr);
 		cleared = true;
 	}
-	if (cleared)
+	if (cleared && !mshare_skip_flip_flush)
 		mshare_flush_region(region, true);
 
 	mshare_anon_count(region, start, end, false, &gone);

@@ -23,6 +23,7 @@
 #include <linux/msharefs.h>
 #include <linux/mutex.h>
 #include <linux/refcount.h>
+#include <linux/shmem_fs.h>
 
 /* Slots: what a region's size and a window's place are counted in. */
 #define MSHARE_SLOT_SIZE	P4D_SIZE
@@ -170,6 +171,13 @@ void mshare_fs_put(struct mshare_fs *fs);
 int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes);
 void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes);
 
+/* Would so many bytes fit? Tables are counted when they are there. */
+static inline bool mshare_fs_fits(struct mshare_fs *fs, unsigned long bytes)
+{
+	return atomic_long_read(&fs->bytes) + bytes <=
+		READ_ONCE(fs->max_bytes);
+}
+
 /* region.c */
 extern const struct file_operations mshare_file_ops;
 struct mshare_region *mshare_region_alloc(struct mshare_fs *fs);
@@ -254,6 +262,12 @@ void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 			  struct vm_area_struct *vma, unsigned long prot,
 			  u64 *entries);
 void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset);
+
+/* The anonymous object that a host VMA maps; a memfd has the same vm_ops. */
+static inline struct mshare_anon *mshare_vma_anon(struct vm_area_struct *vma)
+{
+	return vma_is_anon_shmem(vma) ? vma->vm_private_data : NULL;
+}
 
 static inline unsigned long mshare_vma_ceiling(struct vm_area_struct *vma)
 {
