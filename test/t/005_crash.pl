@@ -44,6 +44,7 @@ $admin = $node->background_psql('postgres', on_error_stop => 0);
 $admin->query_safe("SELECT pg_mshare_protect('r', 1); SELECT pg_mshare_protect('rw')");
 $reader->query_safe('SELECT v FROM t');
 $admin->query_until(qr/started/, "\\echo started\nSELECT pg_mshare_protect('none');\n");
+wait_until(5, sub { $node->log_contains(qr/are closed \(none\)/) });
 $reader->query_until(qr/started/, "\\echo started\nSELECT v FROM t;\n");
 ok(restarted(), "a read from a page closed with 'none' crashes");
 ok($node->log_contains(qr/is denied, the buffer's protection is none/), 'and is named');
@@ -54,7 +55,7 @@ for my $where ('crash', 'wait')
 {
 	if ($where eq 'wait')
 	{
-		$node->adjust_conf('postgresql.conf', 'pg_mshare.on_fault', 'wait');
+		$node->append_conf('postgresql.conf', "pg_mshare.on_fault = wait");
 		$node->restart;
 		($rc, $out, $err) = $node->psql('postgres', "SELECT pg_mshare_flip('none')");
 		like($err, qr/cannot be closed to readers while pg_mshare.on_fault is wait/,

@@ -17,7 +17,7 @@ sub restart_with
 	my $offset = -s $node->logfile;
 
 	$node->stop('fast', fail_ok => 1);
-	$node->adjust_conf('postgresql.conf', $_, $settings{$_}) for keys %settings;
+	$node->append_conf('postgresql.conf', "$_ = $settings{$_}") for keys %settings;
 	my $started = $node->start(fail_ok => 1);
 	is($started ? 1 : 0, $up ? 1 : 0, join(', ', map { "$_ = $settings{$_}" } sort keys %settings)
 		. ($up ? ': starts' : ': does not start'));
@@ -48,7 +48,7 @@ $log = restart_with(0, 'pg_mshare.provider' => 'mshare');
 like($log, $has_msharefs ?
 	qr{FATAL:  msharefs is not mounted on "/tmp".*HINT:  Run "mount -t msharefs}s :
 	qr/FATAL:  this kernel has no msharefs.*HINT:  Boot a kernel/s, 'and says why');
-$node->adjust_conf('postgresql.conf', 'pg_mshare.path', "'/sys/fs/mshare'");
+$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 
 # settings of the tested provider
 restart_with(1, 'pg_mshare.provider' => $provider, 'pg_mshare.populate' => 'on');
@@ -59,7 +59,7 @@ my $has_huge_pages = $log !~ /no huge pages for shared buffers/;
 $log = restart_with($has_huge_pages, 'pg_mshare.huge_pages' => 'on');
 like($log, $has_huge_pages ? qr/provider $provider maps 64 MB/ :
 	qr/FATAL:  could not map \d+ bytes of huge pages.*HINT:/s, 'and says so');
-$node->adjust_conf('postgresql.conf', 'pg_mshare.huge_pages', 'off');
+$node->append_conf('postgresql.conf', "pg_mshare.huge_pages = off");
 
 SKIP:
 {
@@ -91,7 +91,7 @@ IPC::Run::run([ $node->installed_command('postgres'), '--single', '-D', $node->d
 like($single, qr/answer = "t"/, 'single-user mode works');
 
 # not preloaded
-$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 for my $call ('pg_mshare_flip()', '* FROM pg_mshare_status', '* FROM pg_mshare_ranges', '* FROM pg_mshare_backends')
 {
