@@ -525,7 +525,8 @@ static void check_stat(void)
 	if (stat.mapped_bytes != mapped)
 		wrong("%llu bytes are mapped, expected %llu",
 		      stat.mapped_bytes, mapped);
-	if (stat.resident_bytes > stat.mapped_bytes)
+	/* read one CPU after the other, while noise faults pages in */
+	if (stat.resident_bytes > stat.mapped_bytes + 16 * PAGE)
 		wrong("%llu bytes are resident of %llu", stat.resident_bytes,
 		      stat.mapped_bytes);
 }

@@ -286,6 +286,26 @@ TEST_F(protect, holes_have_no_protection)
 	EXPECT_EQ(-ENOMEM, protect(self->region, 2 * PAGE, 2 * PAGE, PROT_READ));
 }
 
+/* Found by fuzz: a range that ends, or begins, in a hole of a closed chunk */
+TEST_F(protect, hole_beside_what_is_closed)
+{
+	ASSERT_EQ(0, create_anon(self->region, 0, PAGE, RW));
+	ASSERT_EQ(0, create_anon(self->region, CHUNK + 8 * PAGE, PAGE, PROT_READ));
+	ASSERT_EQ(0, create_anon(self->region, 2 * CHUNK, PAGE, RW));
+	/* only the first chunk has anything in the range, and all of it */
+	ASSERT_EQ(0, protect(self->region, 0, CHUNK + PAGE, RWX));
+	EXPECT_EQ(PROT_READ, rights(self->p + CHUNK + 8 * PAGE));
+	ASSERT_EQ(0, protect(self->region, 0, PAGE, PROT_READ));
+	ASSERT_EQ(0, protect(self->region, 0, CHUNK + PAGE, RW));
+	EXPECT_EQ(PROT_READ, rights(self->p + CHUNK + 8 * PAGE));
+	EXPECT_EQ(RW, rights(self->p));
+	/* the same from above */
+	ASSERT_EQ(0, protect(self->region, 2 * CHUNK, PAGE, PROT_READ));
+	ASSERT_EQ(0, protect(self->region, CHUNK + 16 * PAGE, 2 * CHUNK, RW));
+	EXPECT_EQ(PROT_READ, rights(self->p + CHUNK + 8 * PAGE));
+	EXPECT_EQ(RW, rights(self->p + 2 * CHUNK));
+}
+
 TEST_F(protect, errors_change_nothing)
 {
 	char path[64];
