@@ -45,9 +45,9 @@ while (time < $end)
 	$processes += $flipper->query_safe("SELECT processes FROM pg_mshare_protect('r')");
 	if ($provider eq 'mprotect')
 	{
-		my @writable = writable_pids($node, $address, $bytes);
-		$late += @writable;
-		diag("writable: @writable") if @writable;
+		my ($writable) = pids_by_mapping($node, $address, $bytes, qr/w/);
+		$late += @$writable;
+		diag("writable: @$writable") if @$writable;
 	}
 	$waited += $flipper->query_safe('SELECT waiters FROM pg_mshare_status');
 	$flipper->query_safe("SELECT pg_mshare_protect('rw')");

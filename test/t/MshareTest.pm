@@ -9,8 +9,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
-our @EXPORT = qw($provider mshare_node status server_pids pool_protections
-  writable_pids worker_pid wait_until waiters shmem_kb bench_sums sleep time);
+our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
+  worker_pid wait_until waiters shmem_kb bench_sums sleep time);
 
 our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
 
@@ -61,30 +61,26 @@ sub server_pids
 	return @pids;
 }
 
-# How a process maps the pool ("rw-s", ...), by the addresses in /proc/PID/maps
-sub pool_protections
+# The processes of the server that map the pool, or part of it, so that it matches
+# ("w"), or that do not. One that has gone meanwhile maps nothing and is neither.
+sub pids_by_mapping
 {
-	my ($pid, $address, $bytes) = @_;
+	my ($node, $address, $bytes, $match) = @_;
 	my $base = hex $address;
-	my @found;
+	my (@matching, @others);
 
-	open my $maps, '<', "/proc/$pid/maps" or return;
-	while (<$maps>)
+	for my $pid (server_pids($node))
 	{
-		my ($from, $to, $prot) = /^([0-9a-f]+)-([0-9a-f]+) (\S+)/ or next;
-		push @found, $prot if hex($from) < $base + $bytes and hex($to) > $base;
+		open my $maps, '<', "/proc/$pid/maps" or next;
+		my @lines = <$maps>;
+		next unless @lines;
+		my $found = grep {
+			my ($from, $to, $prot) = /^([0-9a-f]+)-([0-9a-f]+) (\S+)/;
+			hex($from) < $base + $bytes and hex($to) > $base and $prot =~ $match
+		} @lines;
+		push @{ $found ? \@matching : \@others }, $pid;
 	}
-	return @found;
-}
-
-# The processes of the server in which a part of the pool is mapped writable
-sub writable_pids
-{
-	my ($node, $address, $bytes) = @_;
-	return grep {
-		my $pid = $_;
-		grep { /w/ } pool_protections($pid, $address, $bytes)
-	} server_pids($node);
+	return (\@matching, \@others);
 }
 
 sub worker_pid
