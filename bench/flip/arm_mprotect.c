@@ -2,7 +2,7 @@
 /*
  * Coordinated mprotect: every process changes its own mapping and answers.
  *
- * Tuned as far as it would go: one kill() tells the whole process group; the
+ * It does no more than it must: one kill() tells the whole process group; the
  * handler calls mprotect() at once; one atomic counter takes the answers and
  * only the last one wakes the coordinator; and whoever has answered stays out
  * of the way, asleep, until all have, so that processes that are done do not
