@@ -35,10 +35,10 @@ set output "{path}"
 set title "Time until no process can write (median, running processes)"
 set logscale xy
 set xlabel "processes that map the memory"
-set xtics (1, 8, 64, 256, 1024)
-set ylabel "microseconds"
+set xtics (1, 8, 64, 256)
+set xrange [0.8:320]
 set yrange [1:*]
-set format y "10^{{%T}}"
+set ytics ("1 us" 1, "10 us" 10, "100 us" 100, "1 ms" 1e3, "10 ms" 1e4, "100 ms" 1e5, "1 s" 1e6, "10 s" 1e7)
 set grid ytics lc rgb "#dddddd"
 set key top left
 plot {", ".join(curves)}
