@@ -6,11 +6,11 @@
 #include <linux/debugfs.h>
 #include <linux/init.h>
 #include <linux/kernel.h>
+#include <linux/mshare.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#include <asm/mshare.h>
 #include <asm/tlbflush.h>
 
 #include "internal.h"

@@ -122,6 +122,11 @@ void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset)
 		WRITE_ONCE(chunk->prot, MSHARE_PROT_ALL);
 }
 
+/* A part of a chunk in which something is mapped; empty if start is end. */
+struct mshare_piece {
+	unsigned long start, end;
+};
+
 /**
  * struct mshare_flip - one PROTECT under way
  * @region: the region
@@ -130,6 +135,7 @@ void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset)
  * @end: its end
  * @first: start of the chunks that are flipped whole
  * @last: their end; not above @first if there are none
+ * @pieces: the rest of the range: head and tail
  * @entries: table entries written
  * @host: host VMAs and leaves are concerned, not views only
  * @changed: something was
@@ -140,32 +146,12 @@ struct mshare_flip {
 	unsigned long prot;
 	unsigned long start, end;
 	unsigned long first, last;
+	struct mshare_piece pieces[2];
 	u64 entries;
 	bool host;
 	bool changed;
 	bool flush;
 };
-
-/* The up to two parts of chunks; false when there is no such one. */
-static bool mshare_flip_piece(struct mshare_flip *flip, int i,
-			      unsigned long *start, unsigned long *end)
-{
-	if (flip->first >= flip->last) {
-		*start = flip->start;
-		*end = i ? flip->start : flip->end;
-		/* two chunks, both in part */
-		if ((flip->start & PUD_MASK) != ((flip->end - 1) & PUD_MASK)) {
-			unsigned long border = (flip->end - 1) & PUD_MASK;
-
-			*start = i ? border : flip->start;
-			*end = i ? flip->end : border;
-		}
-	} else {
-		*start = i ? max(flip->start, flip->last) : flip->start;
-		*end = i ? flip->end : min(flip->end, flip->first);
-	}
-	return *start < *end;
-}
 
 static bool mshare_mapped_in(struct mshare_region *region, unsigned long start,
 			     unsigned long end)
@@ -180,11 +166,24 @@ static bool mshare_mapped_in(struct mshare_region *region, unsigned long start,
 	return mapped;
 }
 
-/* Which chunks are whole: nothing is mapped in them outside the range. */
+static void mshare_flip_add_piece(struct mshare_flip *flip, int i,
+				  unsigned long start, unsigned long end)
+{
+	if (start >= end || !mshare_mapped_in(flip->region, start, end))
+		return;
+	flip->pieces[i].start = start;
+	flip->pieces[i].end = end;
+}
+
+/*
+ * Which chunks are whole: nothing is mapped in them outside the range. What is
+ * left of the range at its ends are pieces, each within a chunk.
+ */
 static void mshare_flip_plan(struct mshare_flip *flip)
 {
 	unsigned long first = flip->start & PUD_MASK;
 	unsigned long last = ALIGN(flip->end, PUD_SIZE);
+	unsigned long border = (flip->end - 1) & PUD_MASK;
 
 	if (mshare_mapped_in(flip->region, first, flip->start))
 		first += PUD_SIZE;
@@ -192,7 +191,21 @@ static void mshare_flip_plan(struct mshare_flip *flip)
 		last -= PUD_SIZE;
 	flip->first = first;
 	flip->last = last;
+
+	if (first < last) {
+		mshare_flip_add_piece(flip, 0, flip->start, first);
+		mshare_flip_add_piece(flip, 1, last, flip->end);
+	} else if (border > flip->start) {
+		mshare_flip_add_piece(flip, 0, flip->start, border);
+		mshare_flip_add_piece(flip, 1, border, flip->end);
+	} else {
+		mshare_flip_add_piece(flip, 0, flip->start, flip->end);
+	}
 }
+
+#define for_each_piece(flip, piece)					\
+	for (piece = (flip)->pieces;					\
+	     piece < (flip)->pieces + ARRAY_SIZE((flip)->pieces); piece++)
 
 /* The chunk at @addr, if anything is mapped in it. */
 static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
@@ -210,19 +223,17 @@ static unsigned long mshare_granted(struct mshare_chunk *chunk,
 	return vma->vm_flags & chunk->prot & MSHARE_PROT_ALL;
 }
 
-/* Is anything mapped in a piece, and may all of it have this protection? */
+/* May all of a piece have this protection, and has it not? */
 static int mshare_flip_check_piece(struct mshare_flip *flip,
-				   unsigned long start, unsigned long end,
-				   bool *mapped)
+				   struct mshare_piece *piece)
 {
-	VMA_ITERATOR(vmi, flip->region->host, start);
-	struct mshare_chunk *chunk = mshare_chunk(flip->region, start);
+	VMA_ITERATOR(vmi, flip->region->host, piece->start);
+	struct mshare_chunk *chunk = mshare_chunk(flip->region, piece->start);
 	struct vm_area_struct *vma;
 	int err = 0;
 
 	mmap_read_lock(flip->region->host);
-	for_each_vma_range(vmi, vma, end) {
-		*mapped = true;
+	for_each_vma_range(vmi, vma, piece->end) {
 		if (flip->prot & ~mshare_vma_ceiling(vma))
 			err = -EACCES;
 		if (flip->prot != mshare_granted(chunk, vma))
@@ -232,13 +243,14 @@ static int mshare_flip_check_piece(struct mshare_flip *flip,
 	return err;
 }
 
-/* The same for the range. */
+/* The same for the range; and is anything mapped in it? */
 static int mshare_flip_check(struct mshare_flip *flip)
 {
-	unsigned long addr, start, end;
 	struct mshare_chunk *chunk;
+	struct mshare_piece *piece;
 	bool mapped = false;
-	int i, err;
+	unsigned long addr;
+	int err;
 
 	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
 		chunk = mshare_mapped_chunk(flip, addr);
@@ -250,10 +262,11 @@ static int mshare_flip_check(struct mshare_flip *flip)
 		if (chunk->pieces)
 			flip->host = true;
 	}
-	for (i = 0; i < 2; i++) {
-		if (!mshare_flip_piece(flip, i, &start, &end))
+	for_each_piece(flip, piece) {
+		if (piece->start == piece->end)
 			continue;
-		err = mshare_flip_check_piece(flip, start, end, &mapped);
+		mapped = true;
+		err = mshare_flip_check_piece(flip, piece);
 		if (err)
 			return err;
 	}
@@ -261,31 +274,33 @@ static int mshare_flip_check(struct mshare_flip *flip)
 }
 
 /* Does a piece need more than the view grants in its chunk? */
-static bool mshare_needs_pushdown(struct mshare_flip *flip, unsigned long start)
+static bool mshare_needs_pushdown(struct mshare_flip *flip,
+				  struct mshare_piece *piece)
 {
-	struct mshare_chunk *chunk = mshare_mapped_chunk(flip, start);
-
-	return chunk && flip->prot & ~chunk->prot;
+	return piece->start < piece->end &&
+		flip->prot & ~mshare_chunk(flip->region, piece->start)->prot;
 }
 
 /* All that can fail: afterwards only flags and entries change. */
 static int mshare_flip_split(struct mshare_flip *flip)
 {
 	struct mshare_region *region = flip->region;
-	unsigned long start, end;
-	int i, err = 0;
+	struct mshare_piece *piece;
+	int err = 0;
 
 	if (flip->first < flip->last)
 		err = mshare_split(region, flip->first) ?:
 			mshare_split(region, flip->last);
-	for (i = 0; i < 2 && !err; i++) {
-		if (!mshare_flip_piece(flip, i, &start, &end))
+	for_each_piece(flip, piece) {
+		unsigned long chunk_start = piece->start & PUD_MASK;
+
+		if (err || piece->start == piece->end)
 			continue;
-		err = mshare_split(region, start) ?: mshare_split(region, end);
-		if (!err && mshare_needs_pushdown(flip, start))
-			err = mshare_split(region, start & PUD_MASK) ?:
-				mshare_split(region,
-					     (start & PUD_MASK) + PUD_SIZE);
+		err = mshare_split(region, piece->start) ?:
+			mshare_split(region, piece->end);
+		if (!err && mshare_needs_pushdown(flip, piece))
+			err = mshare_split(region, chunk_start) ?:
+				mshare_split(region, chunk_start + PUD_SIZE);
 	}
 	return err;
 }
@@ -318,16 +333,20 @@ static void mshare_flip_close(struct mshare_flip *flip)
  * that is the view's, the VMA may grant all: it merges with its neighbours.
  */
 static void mshare_flip_host(struct mshare_flip *flip, struct mmu_gather *tlb,
-			     unsigned long start, unsigned long end)
+			     struct mshare_piece *piece)
 {
-	VMA_ITERATOR(vmi, flip->region->host, start);
+	VMA_ITERATOR(vmi, flip->region->host, piece->start);
 	struct mshare_region *region = flip->region;
-	struct mshare_chunk *chunk = mshare_chunk(region, start);
+	struct mshare_chunk *chunk = mshare_chunk(region, piece->start);
 	struct vm_area_struct *vma;
 
-	if (mshare_needs_pushdown(flip, start))
-		mshare_pushdown(region, start & PUD_MASK, tlb, &flip->entries);
-	for_each_vma_range(vmi, vma, end) {
+	if (mshare_needs_pushdown(flip, piece)) {
+		/* leaves close where the view opens: flush before it does */
+		mshare_pushdown(region, piece->start & PUD_MASK, tlb,
+				&flip->entries);
+		flip->flush = true;
+	}
+	for_each_vma_range(vmi, vma, piece->end) {
 		unsigned long old = mshare_granted(chunk, vma);
 		unsigned long prot = flip->prot;
 
@@ -365,8 +384,8 @@ static void mshare_flip_restore(struct mshare_flip *flip,
 static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 {
 	struct mshare_chunk *chunk;
-	unsigned long addr, start, end;
-	int i;
+	struct mshare_piece *piece;
+	unsigned long addr;
 
 	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
 		chunk = mshare_mapped_chunk(flip, addr);
@@ -377,10 +396,9 @@ static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 		if (chunk->prot != flip->prot)
 			mshare_flip_view(flip, addr, flip->prot);
 	}
-	for (i = 0; i < 2; i++)
-		if (mshare_flip_piece(flip, i, &start, &end) &&
-		    mshare_needs_pushdown(flip, start))
-			mshare_flip_view(flip, start & PUD_MASK,
+	for_each_piece(flip, piece)
+		if (mshare_needs_pushdown(flip, piece))
+			mshare_flip_view(flip, piece->start & PUD_MASK,
 					 MSHARE_PROT_ALL);
 }
 
@@ -408,9 +426,10 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 {
 	struct mshare_region *region = flip->region;
 	struct mm_struct *host = region->host;
-	unsigned long addr, start, end;
+	struct mshare_piece *piece;
 	struct mmu_gather tlb;
-	int i, err;
+	unsigned long addr;
+	int err;
 
 	if (mmap_write_lock_killable(host))
 		return -EINTR;
@@ -420,14 +439,9 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 
 	mshare_flip_close(flip);
 	tlb_gather_mmu(&tlb, host);
-	for (i = 0; i < 2; i++) {
-		if (!mshare_flip_piece(flip, i, &start, &end))
-			continue;
-		/* leaves close where the view opens: flush before it does */
-		if (mshare_needs_pushdown(flip, start))
-			flip->flush = true;
-		mshare_flip_host(flip, &tlb, start, end);
-	}
+	for_each_piece(flip, piece)
+		if (piece->start < piece->end)
+			mshare_flip_host(flip, &tlb, piece);
 	mshare_finish_deferred(region, &tlb);
 	mshare_flip_flush(flip);
 

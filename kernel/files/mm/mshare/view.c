@@ -13,9 +13,9 @@
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mshare.h>
+#include <linux/pgalloc.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
-#include <asm/pgalloc.h>
 #include <asm/tlb.h>
 
 #include "internal.h"
