@@ -8,11 +8,18 @@
 use strict;
 use warnings;
 use lib '.';
-use MshareTest;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $long = $ENV{PG_TEST_EXTRA} && $ENV{PG_TEST_EXTRA} =~ /\blong\b/;
+my $long;
+
+BEGIN
+{
+	# background sessions count it from their start
+	$long = ($ENV{PG_TEST_EXTRA} || '') =~ /\blong\b/;
+	$ENV{PG_TEST_TIMEOUT_DEFAULT} = 1800 if $long;
+}
+use MshareTest;
+use PostgreSQL::Test::Utils;
 
 my $node = mshare_node('header_lock',
 	init => { extra => ['--data-checksums'] },
