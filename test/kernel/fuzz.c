@@ -555,6 +555,8 @@ static void make_noise(unsigned int noise_seed)
 			char *p = w + cell_offset(rand_r(&noise_seed) / 7 % CELLS);
 
 			touch(p + NOISE_AT, access);
+			if (i % 10 == 0)
+				sleep_us(2000);
 			if (i % 50 == 0) {
 				if (fork() == 0) {
 					touch(p + NOISE_AT, access);
@@ -577,7 +579,10 @@ static unsigned long run(unsigned int the_seed, unsigned long operations)
 	nr_objects = 0;
 	memset(cells, 0, sizeof(cells));
 	memset(history, 0, sizeof(history));
+	/* what the region takes is charged to a group that can be reclaimed */
+	group_enter("fuzz");
 	the_region = region(2);
+	write_file(GROUPS "/cgroup.procs", "0");
 	if (the_region < 0) {
 		wrong("no region in %s", mshare_dir());
 		return 0;
@@ -668,7 +673,6 @@ int main(int argc, char **argv)
 	printf("TAP version 13\n1..1\n");
 	signal(SIGPIPE, SIG_IGN);
 	swap_setup();			/* without it, reclaim does nothing */
-	group_enter("fuzz");
 	do
 		done += run(first + sequences++, operations);
 	while (!once && !failed && now() < end);

@@ -466,7 +466,7 @@ TEST_F(gup, races_with_flips)
 	for (int i = 0; i < ARRAY_SIZE(operations); i++) {
 		const struct operation *op = &operations[i];
 		int closed = op->access == PROT_READ ? PROT_NONE : PROT_READ;
-		double end = now() + stress_seconds() / 4;
+		double start = now();
 		pid_t pids[2];
 
 		memset(race, 0, sizeof(*race));
@@ -481,7 +481,8 @@ TEST_F(gup, races_with_flips)
 				_exit(0);
 			}
 		}
-		while (now() < end || (race->denied < 5 && now() < end + 5)) {
+		while (!stress_over(start, stress_seconds() / 4,
+				    race->denied > 5 && race->worked > 5)) {
 			size_t size = race->phase & 4 ? CHUNK : 2 * PAGE;
 
 			race->phase++;
@@ -514,9 +515,10 @@ TEST_F(gup, races_with_flips)
  * changed after PROTECT had returned, of those that overtook it. This is slow GUP: the fast one runs with
  * interrupts off, and the flip's interrupt waits for it.
  */
-static int late_grabs(FIXTURE_DATA(gup) *self, int *overtaken)
+static int late_grabs(FIXTURE_DATA(gup) *self, int *overtaken, bool control)
 {
 	struct race *race = shared_page(PAGE);
+	double start = now();
 	int late = 0;
 	pid_t pid;
 
@@ -535,7 +537,8 @@ static int late_grabs(FIXTURE_DATA(gup) *self, int *overtaken)
 		_exit(0);
 	}
 	pin_to(0);
-	for (int i = 0; i < 20; i++) {
+	while (!stress_over(start, stress_seconds() / 4,
+			    control ? late : *overtaken > 3)) {
 		double begun;
 		char seen;
 
@@ -572,7 +575,7 @@ TEST_F(gup, takes_no_page_after_a_flip)
 	int overtaken = 0;
 
 	HOLD_GUP();
-	EXPECT_EQ(0, late_grabs(self, &overtaken));
+	EXPECT_EQ(0, late_grabs(self, &overtaken, false));
 	EXPECT_LT(3, overtaken);
 }
 
@@ -582,7 +585,7 @@ TEST_F(gup, recheck_control)
 
 	HOLD_GUP();
 	ASSERT_EQ(0, knob("skip_gup_recheck", true));
-	EXPECT_LT(0, late_grabs(self, &overtaken))
+	EXPECT_LT(0, late_grabs(self, &overtaken, true))
 		TH_LOG("no power: %d flips overtook GUP, no page was taken late",
 		       overtaken);
 }

@@ -166,14 +166,17 @@ struct outcome {
 };
 
 static struct outcome move(FIXTURE_DATA(moved) *self,
-			   const FIXTURE_VARIANT(moved) *variant, double seconds)
+			   const FIXTURE_VARIANT(moved) *variant, double seconds,
+			   bool control)
 {
 	volatile long *word = (volatile long *)(self->q + VICTIM);
 	struct outcome outcome = {};
-	double end = now() + seconds;
+	double start = now();
 
 	pin_to(0);
-	for (long value = 1; now() < end && outcome.rounds < 200; value++) {
+	for (long value = 1; outcome.rounds < 200 &&
+	     !stress_over(start, seconds, control ? outcome.stale :
+			  outcome.rounds > 3); value++) {
 		long expected;
 
 		*word = value;
@@ -194,7 +197,7 @@ TEST_F(moved, readers_follow)
 	struct outcome outcome;
 
 	start_readers(self);
-	outcome = move(self, variant, stress_seconds());
+	outcome = move(self, variant, stress_seconds(), false);
 	if (outcome.error == -EINVAL)
 		SKIP(return, "this kernel cannot do that to a page");
 	EXPECT_EQ(0, outcome.error);
@@ -212,7 +215,7 @@ TEST_F(moved, control)
 		SKIP(return, "no power: one CPU, every switch flushes");
 	start_readers(self);
 	ASSERT_EQ(0, knob("skip_notifier_flush", true));
-	outcome = move(self, variant, stress_seconds());
+	outcome = move(self, variant, stress_seconds() / 3, true);
 	if (outcome.error == -EINVAL)
 		SKIP(return, "this kernel cannot do that to a page");
 	EXPECT_EQ(0, outcome.error);

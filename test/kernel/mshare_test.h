@@ -59,6 +59,17 @@ static inline double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
+/*
+ * Whether a stress loop is over: its time is up and it has seen enough. On a
+ * busy host that may take longer, but not for ever.
+ */
+static inline bool stress_over(double start, double seconds, bool enough)
+{
+	double passed = now() - start;
+
+	return passed > seconds + 30 || (passed > seconds && enough);
+}
+
 static inline void sleep_us(long us)
 {
 	struct timespec t = { us / 1000000, us % 1000000 * 1000 };
