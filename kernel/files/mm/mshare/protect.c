@@ -203,9 +203,10 @@ static void mshare_flip_plan(struct mshare_flip *flip)
 	}
 }
 
-#define for_each_piece(flip, piece)					\
-	for (piece = (flip)->pieces;					\
-	     piece < (flip)->pieces + ARRAY_SIZE((flip)->pieces); piece++)
+static struct mshare_piece *mshare_pieces_end(struct mshare_flip *flip)
+{
+	return flip->pieces + ARRAY_SIZE(flip->pieces);
+}
 
 /* The chunk at @addr, if anything is mapped in it. */
 static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
@@ -262,7 +263,7 @@ static int mshare_flip_check(struct mshare_flip *flip)
 		if (chunk->pieces)
 			flip->host = true;
 	}
-	for_each_piece(flip, piece) {
+	for (piece = flip->pieces; piece < mshare_pieces_end(flip); piece++) {
 		if (piece->start == piece->end)
 			continue;
 		mapped = true;
@@ -291,7 +292,7 @@ static int mshare_flip_split(struct mshare_flip *flip)
 	if (flip->first < flip->last)
 		err = mshare_split(region, flip->first) ?:
 			mshare_split(region, flip->last);
-	for_each_piece(flip, piece) {
+	for (piece = flip->pieces; piece < mshare_pieces_end(flip); piece++) {
 		unsigned long chunk_start = piece->start & PUD_MASK;
 
 		if (err || piece->start == piece->end)
@@ -396,7 +397,7 @@ static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 		if (chunk->prot != flip->prot)
 			mshare_flip_view(flip, addr, flip->prot);
 	}
-	for_each_piece(flip, piece)
+	for (piece = flip->pieces; piece < mshare_pieces_end(flip); piece++)
 		if (mshare_needs_pushdown(flip, piece))
 			mshare_flip_view(flip, piece->start & PUD_MASK,
 					 MSHARE_PROT_ALL);
@@ -439,7 +440,7 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 
 	mshare_flip_close(flip);
 	tlb_gather_mmu(&tlb, host);
-	for_each_piece(flip, piece)
+	for (piece = flip->pieces; piece < mshare_pieces_end(flip); piece++)
 		if (piece->start < piece->end)
 			mshare_flip_host(flip, &tlb, piece);
 	mshare_finish_deferred(region, &tlb);
