@@ -297,7 +297,11 @@ def report(results, samples, environment, plots, complete):
                   "runs of the same thing differ (A/A); no smaller difference above means anything:",
                   same_server_table(results)]
     if any(row.flips_per_s for row in results.rows):
-        parts += ["## pgbench, whole-pool flips at a fixed rate (open loop)", flipping_table(results)]
+        parts += ["## pgbench, whole-pool flips at a fixed rate (open loop)", flipping_table(results),
+                  "Time closed runs from the start of a closing to the end of its reopening. The flipping backend "
+                  "is a process like any other: with more runnable processes than CPUs it may lose its CPU in "
+                  "between, for as long as the others' turns take, and then the pool stays closed. The medians "
+                  "say what a flip takes, the tails and the time closed say what such waiting adds."]
     if results.select(workload="backends"):
         parts += ["## Connected backends",
                   "Page tables are the machine's `PageTables` with all backends connected, less those before "
