@@ -4,13 +4,14 @@ package MshareTest;
 
 use strict;
 use warnings;
+use Digest::MD5;
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
-  worker_pid wait_until waiters shmem_kb bench_sums sleep time);
+  pool_digest worker_pid wait_until waiters shmem_kb bench_sums sleep time);
 
 our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
 
@@ -81,6 +82,24 @@ sub pids_by_mapping
 		push @{ $found ? \@matching : \@others }, $pid;
 	}
 	return (\@matching, \@others);
+}
+
+# A digest of all bytes of the pool, by no page's lock but through /proc/PID/mem, or
+# undef where that may not be read.
+sub pool_digest
+{
+	my ($pid, $address, $bytes) = @_;
+	my $digest = Digest::MD5->new;
+	my $chunk = 1024 * 1024;
+
+	open my $memory, '<:raw', "/proc/$pid/mem" or return;
+	sysseek $memory, hex $address, 0 or return;
+	for (my $left = $bytes; $left > 0; $left -= $chunk)
+	{
+		(sysread($memory, my $data, $chunk) // 0) == $chunk or return;
+		$digest->add($data);
+	}
+	return $digest->hexdigest;
 }
 
 sub worker_pid
