@@ -37,11 +37,13 @@ for my $arguments ([ '-C', '-S', '-c', $connecting, '-j', '2' ], [ '-c', '4' ])
 			'-h', $node->host, '-p', $node->port, 'postgres' ],
 		'>', \$out[-1], '2>&1');
 }
-# Whether the first buffers, which the load is in, change within a moment; undef if
-# they may not be read.
+
 my $flipper = $node->background_psql('postgres', on_error_stop => 0);
 my $window = $flipper->query_safe('SELECT pg_backend_pid()');
 wait_until($seconds / 2, sub { $flipper->query_safe('SELECT count(*) > 10 FROM pgbench_history') eq 't' });
+
+# Whether the first buffers, which the load is in, change within a moment; undef if
+# they may not be read.
 sub changes
 {
 	my @digests = map { sleep 0.1 * $_; pool_digest($window, $address, 16 << 20) // return } 0, 1;
