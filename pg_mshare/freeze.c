@@ -36,6 +36,7 @@
  */
 #include "postgres.h"
 
+#include <sched.h>
 #include <signal.h>
 
 #include "access/xlog.h"
@@ -433,6 +434,12 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	bool		mine = true;
 
 	check_closing(range);
+
+	/*
+	 * Give way first: with more backends than processors, one that is at the end of
+	 * its time slice would lose its processor while the pool is closed.
+	 */
+	sched_yield();
 	lock_open_pool();
 	HOLD_INTERRUPTS();
 	closing_begin(CLOSING_FLIP, mshare_freeze_timeout * INT64CONST(1000));
