@@ -290,7 +290,7 @@ TEST_F(lifetime, any_order)
 	long born = 0;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	while (now() < end) {
+	while (now() < end || born <= 2 * PROCESSES) {
 		for (int i = 0; i < PROCESSES; i++)
 			if (!pids[i]) {
 				pids[i] = fork_on(-1);
