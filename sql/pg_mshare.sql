@@ -16,7 +16,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 -- status
-SELECT provider = current_setting('pg_mshare.provider') AS provider,
+SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
 	address ~ '^0x[0-9a-f]+$' AS address,
 	bytes = buffers * current_setting('block_size')::bigint AS bytes,
 	buffers = setting::int AS buffers,
@@ -29,7 +29,7 @@ SELECT provider = current_setting('pg_mshare.provider') AS provider,
 FROM pg_mshare_status, pg_settings WHERE name = 'shared_buffers';
 
 -- flip
-SELECT provider = current_setting('pg_mshare.provider') AS provider,
+SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
 	bytes = current_setting('block_size')::bigint * s.setting::bigint AS bytes,
 	processes >= 5 AS processes, down_us > 0 AS down, up_us > 0 AS up
 FROM pg_mshare_flip(), pg_settings s WHERE s.name = 'shared_buffers';
