@@ -24,6 +24,7 @@ FIXTURE(moved)
 	int region;
 	int object;
 	char *p, *q;		/* the window, an ordinary mapping */
+	int kept[2];		/* a pipe that holds the page that goes */
 	struct reader *readers;
 	pid_t pids[READERS];
 	int nr_readers;
@@ -41,14 +42,31 @@ static int punch(int object, off_t at)
 			 at, PAGE);
 }
 
+/*
+ * Holds the page that is about to go, and lets go of the one before. A page
+ * that is free may be what the next fault takes, zeroed, and who has a stale
+ * translation would find in it what is expected.
+ */
+static int keep(FIXTURE_DATA(moved) *self)
+{
+	loff_t at = VICTIM;
+	char page[PAGE];
+
+	if (read(self->kept[0], page, PAGE) < 0 && errno != EAGAIN)
+		return -1;
+	return splice(self->object, &at, self->kept[1], NULL, PAGE, 0) == PAGE ?
+		0 : -1;
+}
+
 static long hole(FIXTURE_DATA(moved) *self, long value)
 {
-	return punch(self->object, VICTIM) ? -errno : 0;
+	return keep(self) || punch(self->object, VICTIM) ? -errno : 0;
 }
 
 static long truncation(FIXTURE_DATA(moved) *self, long value)
 {
-	if (ftruncate(self->object, PMD) || ftruncate(self->object, OBJECT))
+	if (keep(self) || ftruncate(self->object, PMD) ||
+	    ftruncate(self->object, OBJECT))
 		return -errno;
 	return 0;
 }
@@ -94,6 +112,7 @@ FIXTURE_SETUP(moved)
 	self->q = map_aligned(self->object, OBJECT);
 	ASSERT_NE(MAP_FAILED, self->q);
 	memset(self->q, 0, OBJECT);
+	ASSERT_EQ(0, pipe2(self->kept, O_NONBLOCK));
 	self->readers = shared_page(READERS * sizeof(*self->readers));
 }
 
@@ -104,6 +123,8 @@ FIXTURE_TEARDOWN(moved)
 		kill(self->pids[i], SIGKILL);
 		child_status(self->pids[i]);
 	}
+	close(self->kept[0]);
+	close(self->kept[1]);
 	close(self->region);
 	close(self->object);
 }
