@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-"""Turns a folder of raw results into results.csv, env.json and report.md.
+"""Turns a folder of raw results into results.csv, env.json, report.md, report.html and charts.
 
 Exit status: 0, or 1 if any run failed or the runs were interrupted.
 """
@@ -13,7 +13,7 @@ if __package__ is None or __package__ == "":     # run as `python3 bench/report`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "report"
 
-from . import markdown, plot, raw, results as results_module
+from . import contents, raw, render, results as results_module
 
 
 def main():
@@ -33,12 +33,14 @@ def main():
             environment.update(raw.assignments((folder / name).read_text(encoding="utf-8")))
     (folder / "env.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
-    plots = []
-    if plot.closing_by_processes(results, folder / "closing.svg"):
-        plots.append(("closing times over processes", "closing.svg"))
     complete = (folder / "complete").exists()
-    text = markdown.report(results, raw.flip_samples(folder), environment, plots, complete)
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    blocks = contents.blocks(results, environment, complete, raw.flip_samples(folder), raw.latencies(folder),
+                             raw.run_order(folder), raw.data_bytes(folder))
+    for block in blocks:
+        if hasattr(block, "svg"):
+            (folder / f"{block.name}.svg").write_text(block.svg, encoding="utf-8")
+    (folder / "report.md").write_text(render.markdown(contents.TITLE, blocks), encoding="utf-8")
+    (folder / "report.html").write_text(render.page(contents.TITLE, blocks), encoding="utf-8")
     sys.exit(0 if complete and not results.select("failed") else 1)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from . import stats
 from .results import Row, row_of
 
+PGBENCH = "select-only", "tpcb-like", "churn", "scaling"     # workloads whose result is TPS
+
 
 def assignments(text):
     """A dict of name=value lines."""
@@ -51,7 +53,7 @@ def _flip_rows(pairs):
     yield "n", len(pairs), "count", "flips"
 
 
-def _counter_rows(counters, clients):
+def _counter_rows(counters, sessions):
     def delta(name, end, start="before"):
         return float(counters[f"{name}_{end}"]) - float(counters[f"{name}_{start}"])
 
@@ -61,16 +63,22 @@ def _counter_rows(counters, clients):
         yield ("idle_page_table_bytes", 1024 * float(counters["page_tables_kb_before"]), "bytes",
                "the whole machine before the clients came")
     if "minor_faults_after" in counters:
-        yield "minor_faults", delta("minor_faults", "after"), "count", "the server's processes"
+        faults = delta("minor_faults", "after")
+        yield "minor_faults", faults, "count", "the server's processes"
+        if sessions:
+            yield "session_faults", faults / sessions, "count", "of each session"
     if "blks_read_after" in counters:
         yield "blks_read", delta("blks_read", "after"), "count", ""
 
 
 def _pgbench_rows(said, run):
-    if "tps" in said and run["workload"] in ("select-only", "tpcb-like"):
+    if "tps" in said and run["workload"] in PGBENCH:
         yield "tps", said["tps"], "tps", ""
         yield "transactions", said["transactions"], "count", ""
         yield "latency_average", said["latency_ms"] * 1000, "us", ""
+    if "tps" in said and run["workload"] == "cold-backend":
+        yield "session_us", 1e6 / said["tps"], "us", "from connect to disconnect"
+        yield "transactions", said["transactions"], "count", ""
     if "connect_ms" in said:
         yield "connect_s", said["connect_ms"] / 1000, "s", "all clients"
     yield ("client_errors", said.get("failed", 0) + said["aborted_clients"], "count",
@@ -84,9 +92,11 @@ def _run_rows(folder, run):
 
     if (folder / "failed").exists():
         yield "failed", 1, "count", " ".join(text("failed").split())
+    said = pgbench(text("pgbench.log"))
     if (folder / "pgbench.log").exists():
-        yield from _pgbench_rows(pgbench(text("pgbench.log")), run)
-    yield from _counter_rows(assignments(text("counters")), int(run["clients"]))
+        yield from _pgbench_rows(said, run)
+    sessions = run["workload"] == "cold-backend" and said.get("transactions")
+    yield from _counter_rows(assignments(text("counters")), sessions)
     pairs = flips(text("flips.log") + text("flip_times"))
     if pairs:
         yield from _flip_rows(pairs)
@@ -117,8 +127,8 @@ def rows(folder):
     found = []
     for path in sorted(folder.glob("flip-*.csv")):
         found += flip_rows(path)
-    for run in sorted((folder / "raw").glob("*/run")):
-        found += run_rows(run.parent)
+    for path, _ in _runs(folder):
+        found += run_rows(path)
     return found
 
 
@@ -131,3 +141,44 @@ def flip_samples(folder):
                 if len(fields) == 4 and fields[3]:
                     samples.setdefault(tuple(fields[:3]), []).append(float(fields[3]))
     return samples
+
+
+def _runs(folder):
+    for path in sorted((Path(folder) / "raw").glob("*/run")):
+        run = assignments(path.read_text(encoding="utf-8"))
+        yield path.parent, run
+
+
+def run_order(folder):
+    """(started, arm, workload, clients, flips, tps) of every run of pgbench, in the order of time."""
+    order = []
+    for path, run in _runs(folder):
+        tps = {row.metric: row.value for row in run_rows(path)}.get("tps")
+        if tps:
+            order.append((int(run["started"]), run["arm"], run["workload"], int(run["clients"]),
+                          int(run["flips_per_s"]), tps))
+    return sorted(order)
+
+
+# bench/guest counts transactions in bins of a twentieth of a decade.
+BINS_PER_DECADE = 20
+
+
+def latencies(folder):
+    """{(arm, workload, clients, flips): {upper end of the bin in us: transactions}}, all repetitions together."""
+    found = {}
+    for path, run in _runs(folder):
+        if not (path / "latencies").exists():
+            continue
+        bins = found.setdefault((run["arm"], run["workload"], int(run["clients"]), int(run["flips_per_s"])), {})
+        for line in (path / "latencies").read_text(encoding="utf-8").splitlines():
+            number, count = map(int, line.split())
+            end = 10 ** ((number + 1) / BINS_PER_DECADE)
+            bins[end] = bins.get(end, 0) + count
+    return found
+
+
+def data_bytes(folder):
+    """Bytes of data that each of the connected backends reads; 0 if that was not noted."""
+    path = Path(folder) / "data_bytes"
+    return int(path.read_text(encoding="utf-8")) if path.exists() else 0

@@ -4,6 +4,11 @@
 import csv
 from typing import NamedTuple
 
+from . import stats
+
+# These arms are one and the same server where nothing flips.
+SAME_SERVER = "memfd", "mprotect"
+
 
 class Row(NamedTuple):
     arm: str
@@ -56,6 +61,24 @@ class Results:
     def values(self, arm, workload, clients, metric, flips=0):
         """One value per repetition, an empty list if none was measured."""
         return self._values.get((arm, workload, clients, flips, metric), [])
+
+    def arms(self):
+        return {row.arm for row in self.rows}
+
+    def rates(self):
+        """Flips a second that pgbench runs were offered."""
+        return sorted({row.flips_per_s for row in self.select("tps")})
+
+    def pgbench_points(self):
+        """All (workload, clients) of pgbench."""
+        return sorted({(row.workload, row.clients) for row in self.select("tps")})
+
+    def noise(self):
+        """A against A: by how much the medians of the same server differ, at the point
+        where they differ most, as a share; None where it was not measured."""
+        pairs = [[self.values(arm, *point, "tps") for arm in SAME_SERVER] for point in self.pgbench_points()]
+        return max((abs(stats.median(second) / stats.median(first) - 1) for first, second in pairs
+                    if first and second), default=None)
 
     def select(self, metric=None, workload=None):
         return [row for row in self.rows

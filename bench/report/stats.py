@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: PostgreSQL
-"""Order statistics and the rank test, as benchstat uses them."""
+"""Order statistics, the rank test and fitted lines."""
 
 import math
+from typing import NamedTuple, Optional
+
+SIGNIFICANT = 0.05
 
 
 def median(values):
@@ -74,6 +77,11 @@ def mann_whitney(first, second):
     return math.erfc(z / math.sqrt(2))
 
 
+def smallest_p(n, m):
+    """What the test says of n values that are all below m others."""
+    return 2 / math.comb(n + m, n)
+
+
 def _u_distribution(n, m):
     """In how many orderings of n and m distinct values each U occurs."""
     table = {(0, j): [1] for j in range(m + 1)}
@@ -88,3 +96,60 @@ def _u_distribution(n, m):
                 ways[u] += count
             table[i, j] = ways
     return table[n, m]
+
+
+class Fit(NamedTuple):
+    """A straight line with the interval of its slope; None where it has none."""
+    slope: float
+    intercept: float
+    low: Optional[float]
+    high: Optional[float]
+
+    def __call__(self, x):
+        return self.intercept + self.slope * x
+
+
+def line(xs, ys, confidence=0.95):
+    """The least-squares line, the slope's interval from Student's t."""
+    n = len(xs)
+    if len(set(xs)) < 2:
+        return None
+    x_mean, y_mean = sum(xs) / n, sum(ys) / n
+    spread = sum((x - x_mean) ** 2 for x in xs)
+    slope = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys)) / spread
+    intercept = y_mean - slope * x_mean
+    if n < 3:
+        return Fit(slope, intercept, None, None)
+    residue = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys))
+    half = student_t(n - 2, confidence) * math.sqrt(residue / (n - 2) / spread)
+    return Fit(slope, intercept, slope - half, slope + half)
+
+
+def power(xs, ys):
+    """The line through the logarithms: its slope is the exponent of growth."""
+    return line([math.log(x) for x in xs], [math.log(y) for y in ys])
+
+
+def student_t(freedom, confidence=0.95):
+    """Between minus and plus this value Student's t lies with the confidence asked for."""
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+
+    def inside(limit):
+        # with t = sqrt(freedom) tan(angle) the integrand is a power of a cosine
+        steps = 2000
+        end = math.atan(limit / math.sqrt(freedom))
+        cosines = [math.cos(end * i / steps) ** (freedom - 1) for i in range(steps + 1)]
+        simpson = cosines[0] + cosines[-1] + 4 * sum(cosines[1:-1:2]) + 2 * sum(cosines[2:-1:2])
+        return 2 * scale * math.sqrt(freedom) * simpson * end / steps / 3
+
+    low, high = 0.0, 1e3
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < confidence else (low, middle)
+    return high
+
+
+def ecdf(values):
+    """Steps (value, share of the values that do not exceed it)."""
+    ordered = sorted(values)
+    return [(value, (i + 1) / len(ordered)) for i, value in enumerate(ordered)]

@@ -64,5 +64,37 @@ class MannWhitney(unittest.TestCase):
         self.assertLess(stats.mann_whitney(list(range(60)), list(range(30, 90))), 1e-6)
 
 
+class Growth(unittest.TestCase):
+    def test_student_t(self):
+        # tables of the distribution, two-sided 95 % and 99 %
+        for freedom, value in ((1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042)):
+            self.assertAlmostEqual(stats.student_t(freedom), value, places=3)
+        self.assertAlmostEqual(stats.student_t(3, 0.99), 5.841, places=3)
+
+    def test_line(self):
+        fit = stats.line([1, 2, 3, 4], [2, 4, 5, 7])
+        self.assertAlmostEqual(fit.slope, 1.6)
+        self.assertAlmostEqual(fit(0), 0.5)
+        # residues 0.2 in sum of squares: 4.303 * sqrt(0.2 / 2 / 5)
+        self.assertAlmostEqual(fit.high - fit.slope, 0.6085, places=4)
+        self.assertAlmostEqual(fit.slope - fit.low, 0.6085, places=4)
+
+    def test_two_points_have_no_interval_and_one_has_no_line(self):
+        self.assertEqual(stats.line([1, 2], [1, 3])[2:], (None, None))
+        self.assertIsNone(stats.line([1, 1], [1, 3]))
+
+    def test_power(self):
+        fit = stats.power([1, 10, 100], [3, 30, 300])
+        self.assertAlmostEqual(fit.slope, 1)
+        self.assertAlmostEqual(fit.low, 1)
+        self.assertAlmostEqual(stats.power([1, 4, 16], [5, 10, 20]).slope, 0.5)
+
+    def test_ecdf(self):
+        self.assertEqual(stats.ecdf([3, 1, 2, 2]), [(1, 0.25), (2, 0.5), (2, 0.75), (3, 1.0)])
+
+    def test_smallest_p_is_what_the_test_says_at_its_most_certain(self):
+        self.assertAlmostEqual(stats.smallest_p(5, 5), stats.mann_whitney([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]))
+
+
 if __name__ == "__main__":
     unittest.main()

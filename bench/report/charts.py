@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: PostgreSQL
+"""The charts of a report, each a Figure or None where nothing of it was measured."""
+
+import math
+from typing import NamedTuple
+
+from . import arms, flips, stats
+from .svg import Axis, Chart
+from .units import size
+
+GIB, TIB = 2 ** 30, 2 ** 40
+TIMES = [(1, "1 us"), (10, "10 us"), (100, "100 us"), (1e3, "1 ms"), (1e4, "10 ms"), (1e5, "100 ms"),
+         (1e6, "1 s"), (1e7, "10 s"), (1e8, "100 s")]
+
+
+class Figure(NamedTuple):
+    name: str       # of its file, without .svg
+    caption: str
+    svg: str
+
+
+def _time_axis(values, label=""):
+    low = 10.0 ** math.floor(math.log10(min(values)))
+    high = max(values) * 2      # room for a label
+    return Axis(label, low, high, True, [tick for tick in TIMES if low <= tick[0] <= high])
+
+
+def _count_axis(label, values, text="{:,}".format):
+    return Axis(label, min(values) / 1.25, max(values) * 1.25, True, [(value, text(value)) for value in sorted(set(values))])
+
+
+def _lines(title, series, x_axis, y_label, fits=False):
+    """series: (name, colour, dash, [(x, us)]); each named at its last point."""
+    series = [entry for entry in series if entry[3]]
+    if not series:
+        return None
+    xs = [x for _, _, _, points in series for x, _ in points]
+    chart = Chart(title, x_axis(xs), _time_axis([us for _, _, _, points in series for _, us in points], y_label))
+    for name, colour, dash, points in series:
+        fit = stats.power(*zip(*points)) if fits and len(points) > 1 else None
+        if fit:
+            ends = points[0][0], points[-1][0]
+            low, high = 10 ** chart.y.low, 10 ** chart.y.high
+            chart.line([(x, min(max(math.exp(fit(math.log(x))), low), high)) for x in ends], colour, dash, 1)
+            name += f" ({fit.slope:+.2f})"
+        else:
+            chart.line(points, colour, dash)
+        chart.dots(points, colour)
+        chart.label(*points[-1], name, colour)
+    return chart.render()
+
+
+def headline(results):
+    """What a reader should see in five seconds."""
+    series = [
+        ("every process calls mprotect", arms.colour("mprotect"), None, flips.by_processes(results, "mprotect", GIB)),
+        ("mshare", arms.colour("mshare"), None, flips.by_processes(results, "mshare", GIB)),
+        ("mshare, 1 TiB", arms.colour("mshare"), "6 4", flips.by_processes(results, "mshare", TIB)),
+    ]
+    svg = _lines("Making 1 GiB of shared memory read-only", series,
+                 lambda xs: _count_axis("running processes that map it", xs), "time until no process can write")
+    return svg and Figure("closing", "Time until no process can write any more, median. Lower is better; "
+                          "each step of the scale is a factor of ten.", svg)
+
+
+def growth(results):
+    figures = []
+    names = flips.arms_of(results)
+    svg = _lines("1 GiB, by processes", [(name, arms.colour(name), None, flips.by_processes(results, name, GIB))
+                                        for name in names],
+                 lambda xs: _count_axis("running processes", xs), "closing, median", fits=True)
+    if svg:
+        figures.append(Figure("growth-processes", "Growth with processes: medians, and the fitted power of each arm "
+                              "with its exponent. 0 is no growth, 1 is twice as long for twice as many.", svg))
+    svg = _lines("8 processes, by size", [(name, arms.colour(name), None, flips.by_bytes(results, name, 8))
+                                         for name in names],
+                 lambda xs: _count_axis("mapped by each process", xs, size), "closing, median", fits=True)
+    if svg:
+        figures.append(Figure("growth-bytes", "Growth with bytes, in the same way.", svg))
+    return figures
+
+
+def closing_distribution(samples, processes=64, length=GIB):
+    series = {arm: times for (arm, workload, what), times in samples.items()
+              if workload == f"flip-{processes}-{length}" and what == "flip"}
+    if not series:
+        return None
+    chart = Chart(f"Every closing: {processes} processes x {size(length)}",
+                  _time_axis([us for times in series.values() for us in times]),
+                  Axis("share of the closings that took at most this long", 0, 1))
+    for name in arms.in_order(series, arms.FLIP):
+        chart.steps(stats.ecdf(series[name]), arms.colour(name))
+        chart.label(stats.median(series[name]), 0.5, name, arms.colour(name), "middle")
+    return Figure("closing-ecdf", "The distribution of all closings measured, none left out.", chart.render())
+
+
+def latency_distribution(latencies, workload, clients, rates):
+    """latencies: {(arm, workload, clients, rate): {us: transactions}}"""
+    series = [(arm, rate, latencies[arm, workload, clients, rate])
+              for rate in rates for arm in arms.in_order({key[0] for key in latencies}, arms.SERVER)
+              if (arm, workload, clients, rate) in latencies]
+    if not series:
+        return None
+    chart = Chart(f"Transactions: {workload}, {clients} clients",
+                  _time_axis([us for _, _, bins in series for us in bins], "latency"),
+                  Axis("share that took longer", 1e-4, 1, True,
+                       [(1, "all"), (0.1, "1 in 10"), (0.01, "1 in 100"), (0.001, "1 in 1k"), (0.0001, "1 in 10k")]))
+    for arm, rate, bins in series:
+        total, longer, points = sum(bins.values()), sum(bins.values()), []
+        for us in sorted(bins):
+            points.append((us, max(longer / total, 1e-4)))
+            longer -= bins[us]
+        chart.line(points, arms.colour(arm), "5 3" if rate else None, 1.5)
+    chart.key([(arm + (f", {rate} flips/s" if rate else ""), arms.colour(arm)) for arm, rate, _ in series])
+    return Figure(f"latency-{workload}", "How many transactions took longer than a time; dashed with flips.",
+                  chart.render())
+
+
+def dots_per_run(results):
+    """TPS of every run against the median of stock at the same point."""
+    rows = []
+    for workload, clients in results.pgbench_points():
+        stock = results.values("stock", workload, clients, "tps")
+        if not stock:
+            continue
+        base = stats.median(stock)
+        for arm in arms.in_order(results.arms(), arms.SERVER):
+            for rate in results.rates():
+                values = results.values(arm, workload, clients, "tps", rate)
+                if values:
+                    rows.append((workload, clients, arm, rate, [value / base for value in values]))
+    if not rows:
+        return None
+    every = [share for row in rows for share in row[4]] + [1]
+    low, high = min(every), max(every)
+    margin = (high - low) * 0.05 or 0.1
+    ticks = [(-i, f"{workload} {clients}: {arm}" + (f" @{rate}" if rate else ""))
+             for i, (workload, clients, arm, rate, _) in enumerate(rows)]
+    chart = Chart("Every run: TPS against the median of stock",
+                  Axis("1: stock without flips; @N: flips asked for", max(0, low - margin), high + margin),
+                  Axis("", -len(rows) + 0.5, 0.5, ticks=ticks), height=90 + 17 * len(rows), left=196)
+    for i, (_, _, arm, _, shares) in enumerate(rows):
+        chart.dots([(share, -i) for share in shares], arms.colour(arm), opacity=0.7)
+        chart.bar(stats.median(shares), -i, "#000000")
+    return Figure("runs", "A dot is a run, the stroke the median.", chart.render())
+
+
+def run_order(order):
+    """Drift: every run against the median of its own point, in the order of time."""
+    points = {}
+    for started, arm, workload, clients, rate, tps in order:
+        points.setdefault((arm, workload, clients, rate), []).append((started, tps))
+    drift = [(started, arm, tps / stats.median([value for _, value in runs]))
+             for (arm, _, _, _), runs in points.items() if len(runs) > 1 for started, tps in runs]
+    if not drift:
+        return None
+    first = min(started for started, _, _ in drift)
+    shares = [share for _, _, share in drift]
+    chart = Chart("Run order: TPS against the median of the same point",
+                  Axis("minutes since the first run", 0, max(1, max(t - first for t, _, _ in drift) / 60)),
+                  Axis("", min(shares) * 0.98, max(shares) * 1.02))
+    for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER):
+        chart.dots([((started - first) / 60, share) for started, arm, share in drift if arm == name],
+                   arms.colour(name), opacity=0.7)
+    chart.key([(name, arms.colour(name)) for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER)])
+    return Figure("run-order", "If the machine had become slower or faster during the run, the dots would slope.",
+                  chart.render())
+
+
+def footprint(results, pool_bytes):
+    """Page tables over backends that have read everything, and what theory says."""
+    series = {}
+    for row in results.select("page_table_bytes", "backends"):
+        series.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value)
+    if not series:
+        return None
+    clients = sorted({n for points in series.values() for n in points})
+    theory = [(n, n * pool_bytes / 4096 * 8) for n in clients] if pool_bytes else []
+    medians = {arm: [(n, stats.median(values)) for n, values in sorted(points.items())] for arm, points in series.items()}
+    every = [value for points in [*medians.values(), theory] for _, value in points]
+    chart = Chart("Page tables of backends that read the data", Axis("connected backends", 0, clients[-1] * 1.05),
+                  Axis("MiB, less those of the idle server", 0, max(every) / 2 ** 20 * 1.08))
+    if theory:
+        chart.line([(n, value / 2 ** 20) for n, value in theory], "#999999", "3 3")
+        chart.label(theory[-1][0], theory[-1][1] / 2 ** 20, "8 bytes x pages x backends", "#777777")
+    for name in arms.in_order(medians, arms.SERVER):
+        points = [(n, value / 2 ** 20) for n, value in medians[name]]
+        chart.line(points, arms.colour(name))
+        chart.dots(points, arms.colour(name))
+        chart.label(*points[-1], name, arms.colour(name))
+    return Figure("footprint", "Page tables over connected backends. The dashed line is what the data alone takes: "
+                  "8 bytes for each of its 4 KiB pages in each backend; catalogs and buffer headers come on top.", chart.render())
+
+
+def flip_rates(results, workload, clients):
+    """TPS over the flips a second that were achieved."""
+    series = {}
+    for arm in arms.in_order(results.arms(), arms.SERVER):
+        points = []
+        for rate in results.rates():
+            tps = results.values(arm, workload, clients, "tps", rate)
+            achieved = results.values(arm, workload, clients, "flips_achieved", rate) or ([0] if rate == 0 else [])
+            if tps and achieved:
+                points.append((stats.median(achieved), stats.median(tps)))
+        if len(points) > 1:
+            series[arm] = sorted(points)
+    if not series:
+        return None
+    chart = Chart(f"TPS while the pool flips: {workload}, {clients} clients",
+                  Axis("whole-pool flips a second, achieved", 0, max(x for points in series.values() for x, _ in points) * 1.05),
+                  Axis("TPS, median", 0, max(y for points in series.values() for _, y in points) * 1.1))
+    for name, points in series.items():
+        chart.line(points, arms.colour(name))
+        chart.dots(points, arms.colour(name))
+        chart.label(*points[-1], name, arms.colour(name))
+    return Figure(f"rates-{workload}-{clients}", "The load at each rate of flips, drawn at the rate that was achieved, "
+                  "not the one that was asked for.", chart.render())

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: PostgreSQL
+"""What a report says: tables and charts, what they mean and what they do not."""
+
+from . import arms, charts, flips, goals, stats
+from .render import Bullets, Heading, Table, Text
+from .results import SAME_SERVER
+from .units import count, mebibytes, micro, percent, ratio, size
+
+GIB = 2 ** 30
+TITLE = "pg_mshare: the comparison"
+OPEN_LOOP = "select-only", "tpcb-like"
+
+LIMITS = (
+    "**Emulation.** Unless the environment below names another machine, the processor was QEMU's TCG, which "
+    "translates instructions: it has no model of caches, no PCID, and an interrupt to another CPU costs something "
+    "else than on hardware. Times are relative, to be compared within this report only; counts (entries written, "
+    "page tables, faults) do not depend on it. `bench/run --host` measures a real machine.",
+    "**Two CPUs.** N processes that each run mprotect share the CPUs there are. With a CPU for each, the mprotect "
+    "arm would at best tend to the time of one single process, which stands beside every ratio.",
+    "**Priority.** In bench/flip the coordinator runs before the sharers, in every arm; a flipper that has to queue "
+    "for a CPU waits longer in every arm.",
+    "**Where mshare does not help.** With huge pages there are 512 times fewer entries, and an mprotect is that much "
+    "cheaper; with few processes there is little to share; a pool that is hardly touched has few entries. Where only "
+    "one process's threads write, protection keys close in a register and no page table is written at all.",
+    "**Where it loses.** A flip through mshare interrupts every CPU that runs a sharer; a lone idle process's "
+    "mprotect of a small range interrupts nobody. The rows with 1 process show by how much.",
+    "**1 GiB many times over.** Ranges above 1 GiB map the same 1 GiB again and again: the page tables are as large "
+    "as they would be, the memory is not. Pages present says how many there were.",
+    "**One boot.** What differs from boot to boot (layout, addresses) is not in these intervals.",
+    "A page that the kernel holds already (pinned for DMA) may still be written after a closing; and a frozen pool is "
+    "no fence for commits: WAL is elsewhere.",
+    "Wartak measured 1.35 to 1.45 times the TPS with shared page tables at 8,000 to 16,000 backends on 64 hardware "
+    "threads (June 2025). That is someone else's result on real hardware, and this report does not repeat it.",
+)
+
+
+def with_interval(values, form):
+    low, high, _ = stats.median_interval(values)
+    text = form(stats.median(values))
+    return text if len(values) == 1 else f"{text} [{form(low)} .. {form(high)}]"
+
+
+def change(before, after, noise=None):
+    """The change of the median in per cent; `~` where it is not significant or A/A differ as much."""
+    p = stats.mann_whitney(before, after)
+    share = stats.median(after) / stats.median(before) - 1
+    if p >= stats.SIGNIFICANT:
+        return f"~ (p={p:.2f})"
+    if noise is not None and abs(share) <= noise:
+        return f"~ (within A/A, p={p:.3f})"
+    return f"{100 * share:+.1f} % (p={p:.3f})"
+
+
+def why_missing(results, arm, workload):
+    for row in results.select("failed", workload):
+        if row.arm == arm:
+            return "failed: " + row.note
+    return "not measured"
+
+
+class _Cells:
+    """Cells of one arm at one point; empty where nothing was measured."""
+
+    def __init__(self, results, arm, workload, clients, rate=0):
+        self._of = lambda metric: results.values(arm, workload, clients, metric, rate)
+
+    def values(self, metric):
+        return self._of(metric)
+
+    def one(self, metric, form):
+        return form(stats.median(self._of(metric))) if self._of(metric) else ""
+
+    def tail(self, what):
+        for name in ("p99", "max"):
+            if self._of(f"{what}_{name}"):
+                return f"{name} {micro(max(self._of(f'{what}_{name}')))}"
+        return ""
+
+
+def sentence(results):
+    slow, fast = (flips.median(results, arm, 64, GIB) for arm in ("mprotect", "mshare"))
+    if slow is None or fast is None:
+        return "How long it takes to change the protection of shared memory in every process, and what sharing page tables saves."
+    return (f"Making 1 GiB read-only in 64 running processes took **{micro(slow)}** where each process changes its own "
+            f"page tables and **{micro(fast)}** where they share them (mshare): {slow / fast:,.0f} times less.")
+
+
+def goals_table(results):
+    words = {True: "met", False: "**missed**", None: "not measured"}
+    return Table(("goal", "", "measured"),
+                 [(verdict.goal, words[verdict.met], verdict.measured) for verdict in goals.verdicts(results)])
+
+
+def flip_table(results, samples, kind):
+    rows = []
+    for length, processes in flips.points(results, kind):
+        workload = f"{kind}-{processes}-{length}"
+        alone = flips.median(results, "mprotect", 1, length, kind=kind)
+        slow = flips.median(results, "mprotect", processes, length, kind=kind)
+        for arm in flips.arms_of(results):
+            cells = _Cells(results, arm, workload, processes)
+            closing = flips.median(results, arm, processes, length, kind=kind)
+            if closing is None:
+                if any(row.arm == arm for row in results.select("failed", workload)):
+                    rows.append((size(length), str(processes), arm, why_missing(results, arm, workload)) + ("",) * 11)
+                continue
+            every = samples.get((arm, workload, "flip"), cells.values("flip_p50"))
+            rows.append((
+                size(length), str(processes), arm, f"{with_interval(every, micro)}, n {len(every)}", cells.tail("flip"),
+                cells.one("up_p50", micro),
+                ratio(slow / closing) if slow and arm != "mprotect" else "",
+                ratio(alone / closing) if alone else "",
+                cells.one("floor_p50", micro), cells.one("entries_written", count),
+                cells.one("entries_mapped", count), cells.one("tlb_interrupts", count),
+                cells.one("call_interrupts", count), cells.one("flip_faults", count),
+                cells.one("page_table_bytes", lambda value: f"{value / processes / 1024:,.0f} KiB")))
+    return Table(("range", "processes", "arm", "closing", "tail", "reopening", "mprotect / this",
+                  "one process's mprotect / this", "bare flush", "entries written", "pages present",
+                  "TLB interrupts", "other calls", "faults", "page tables per process"), rows)
+
+
+def fits_table(results):
+    def exponent(points):
+        points = [point for point in points if point[1] > 0]
+        if len({x for x, _ in points}) < 2:
+            return "not measured"
+        fit = stats.power(*zip(*points))
+        if fit.low is None:
+            return f"{fit.slope:+.2f} (two points: no interval)"
+        return f"{fit.slope:+.2f} [{fit.low:+.2f} .. {fit.high:+.2f}], {len(points)} points"
+
+    def per_process(points):
+        if len(points) < 2:
+            return "not measured"
+        fit = stats.line(*zip(*points))
+        interval = "" if fit.low is None else f" [{1e3 * fit.low:,.0f} .. {1e3 * fit.high:,.0f}]"
+        return f"{1e3 * fit.slope:,.0f} ns{interval}"
+
+    rows = [(arm, exponent(flips.by_processes(results, arm, GIB)), per_process(flips.by_processes(results, arm, GIB)),
+             exponent(flips.by_bytes(results, arm, 8))) for arm in flips.arms_of(results)]
+    return Table(("arm", "power of the number of processes (1 GiB)", "more per process (1 GiB)",
+                  "power of the bytes (8 processes)"), rows)
+
+
+def tps_table(results):
+    rows = []
+    for workload, clients in results.pgbench_points():
+        stock = results.values("stock", workload, clients, "tps")
+        for arm in arms.in_order(results.arms(), arms.SERVER):
+            cells = _Cells(results, arm, workload, clients)
+            values = cells.values("tps")
+            if not values:
+                continue
+            rows.append((
+                workload, str(clients), arm, with_interval(values, count), str(len(values)),
+                "" if arm == "stock" or not stock else change(stock, values, results.noise()),
+                cells.one("page_table_bytes", mebibytes), cells.one("minor_faults", count),
+                cells.one("blks_read", count), cells.one("client_errors", count)))
+    return Table(("workload", "clients", "arm", "TPS", "n", "against stock", "page tables",
+                  "minor faults", "blocks read", "client errors"), rows)
+
+
+def flipping_table(results):
+    rows = []
+    for workload, clients, rate, arm in sorted(
+            {(row.workload, row.clients, row.flips_per_s, row.arm) for row in results.rows
+             if row.flips_per_s and row.workload in OPEN_LOOP}):
+        cells = _Cells(results, arm, workload, clients, rate)
+        quiet, tps = results.values(arm, workload, clients, "tps"), cells.values("tps")
+        rows.append((
+            workload, str(clients), arm, with_interval(tps, count) if tps else why_missing(results, arm, workload),
+            str(len(tps)), change(quiet, tps, results.noise()) if quiet and tps else "",
+            f"{cells.one('flips_achieved', count)} of {rate}",
+            cells.one("flip_p50", micro), cells.tail("flip"), cells.one("up_p50", micro),
+            cells.one("time_closed", percent), cells.one("client_errors", count)))
+    return Table(("workload", "clients", "arm", "TPS", "n", "against no flips", "flips per second",
+                  "closing", "closing, tail", "reopening", "time closed", "client errors"), rows)
+
+
+def same_server_table(results):
+    rows = []
+    for workload, clients in results.pgbench_points():
+        first, second = (results.values(arm, workload, clients, "tps") for arm in SAME_SERVER)
+        if first and second:
+            more = stats.median(second) / stats.median(first) - 1
+            rows.append((workload, str(clients), count(stats.median(first)), count(stats.median(second)),
+                         f"{100 * more:+.1f} %", change(first, second)))
+    return Table(("workload", "clients", *SAME_SERVER, "difference", "significant"), rows)
+
+
+def backends_table(results):
+    rows = []
+    points = sorted({(row.clients, row.workload) for row in results.rows
+                     if row.workload in ("backends", "backends-pin")})
+    for clients, workload in points:
+        for arm in arms.in_order(results.arms(), arms.SERVER):
+            cells = _Cells(results, arm, workload, clients)
+            if not cells.values("page_table_bytes"):
+                continue
+            rows.append((
+                str(clients), "read every page" if workload == "backends" else "pinned every buffer", arm,
+                cells.one("page_table_bytes", mebibytes),
+                cells.one("page_table_bytes", lambda value: f"{value / clients / 1024:,.0f} KiB"),
+                cells.one("minor_faults", lambda value: count(value / clients)),
+                cells.one("idle_page_table_bytes", mebibytes), cells.one("flip_p50", micro), cells.tail("flip"),
+                cells.one("up_p50", micro), cells.one("n", count)))
+    return Table(("backends", "each has", "arm", "page tables", "per backend", "minor faults per backend",
+                  "page tables before", "closing", "tail", "reopening", "flips"), rows)
+
+
+def cold_table(results):
+    rows = []
+    stock = results.values("stock", "cold-backend", 1, "session_us")
+    for arm in arms.in_order(results.arms(), arms.SERVER):
+        cells = _Cells(results, arm, "cold-backend", 1)
+        values = cells.values("session_us")
+        if values:
+            rows.append((arm, with_interval(values, micro), str(len(values)),
+                         f"{stats.median(stock) / stats.median(values):.2f}" if stock else "",
+                         cells.one("session_faults", count)))
+    return Table(("arm", "connect, read the pool, disconnect", "n", "stock / this", "minor faults of a session"), rows)
+
+
+def failures(results):
+    def place(row):
+        return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
+
+    items = [f"{place(row)}: {row.note}" for row in results.select("failed")]
+    items += [f"{place(row)}: {count(row.value)} client errors" for row in results.select("client_errors") if row.value]
+    updating = len(results.select("tps", "tpcb-like"))
+    return Bullets(tuple(items)) if items else Text(
+        f"None. The sums of the four pgbench tables were compared after each of {updating} updating runs.")
+
+
+def intervals_note(results):
+    repetitions = max((len(results.values(row.arm, row.workload, row.clients, "tps", row.flips_per_s))
+                       for row in results.select("tps")), default=0)
+    if not repetitions:
+        return ""
+    coverage = stats.median_interval(list(range(repetitions)))[2]
+    text = (f"TPS are medians of {repetitions} runs; in brackets the interval of order statistics, which with "
+            f"{repetitions} runs covers the median with {100 * coverage:.1f} % confidence. `~`: no difference was shown "
+            "(Mann-Whitney U, 5 %), or the same server differs from itself as much")
+    smallest = stats.smallest_p(repetitions, repetitions)
+    if smallest >= stats.SIGNIFICANT:
+        text += (f". With {repetitions} runs a side the rank test cannot find any difference significant "
+                 f"(its smallest p is {smallest:.2f}): `~` everywhere is no proof of equality")
+    return text + "."
+
+
+def method(environment):
+    seed = environment.get("seed")
+    return Bullets((
+        "One boot, one set of data. The arms take turns: in each odd repetition in random order, in the next in the "
+        "reverse of it (ABBA)" + (f"; seed {seed}" if seed else "") + ".",
+        "Medians, with intervals of order statistics; nothing is left out, neither the first run nor the slowest. A 99th "
+        "percentile stands only where there were 100 samples, else the maximum.",
+        "A closing counts only when a store then faults in a process, and a reopening when it succeeds; in another "
+        "process each time.",
+        "Fitted powers are least squares on the logarithms of the medians, with Student's interval.",
+        "Interrupts are differences of /proc/interrupts per closing and reopening, the 250 Hz tick not among them; "
+        "faults are those of all sharers per closing and reopening.",
+        "Raw data: [results.csv](results.csv), [env.json](env.json), and every run's own output in `raw/` of the "
+        "folder this report was made in."))
+
+
+def _other_load(environment):
+    share = float(environment.get("host_other_load_percent", 0))
+    if share < 5:
+        return ""
+    return (f"**Other work took {share:.0f} % of the host's CPU time during this run.** A virtual CPU that the "
+            "host keeps waiting answers an interrupt milliseconds late: times of mshare closings suffer most, "
+            "counts not at all. Repeat it on a quiet machine before quoting a time.")
+
+
+def _flip_blocks(results, samples):
+    if not flips.points(results):
+        return
+    yield Heading("A flip, without a server")
+    yield Bullets(tuple(f"`{arm.name}`: {arm.text}" for arm in arms.FLIP if arm.name in flips.arms_of(results)))
+    yield charts.closing_distribution(samples)
+    yield from charts.growth(results)
+    yield fits_table(results)
+    yield Text("Median time until no process can write, with its 95 % interval of order statistics; ratios are of "
+               "medians. The sharers read their mapping all the time:")
+    yield flip_table(results, samples, "flip")
+    if flips.points(results, "flip_idle"):
+        yield Text("The same, sharers asleep:")
+        yield flip_table(results, samples, "flip_idle")
+
+
+def _server_blocks(results, latencies, order, data_bytes):
+    found = arms.in_order(results.arms(), arms.SERVER)
+    if results.pgbench_points():
+        yield Heading("pgbench, no flips")
+        yield Bullets(tuple(f"`{arm.name}`: {arm.text}" for arm in arms.SERVER if arm.name in found))
+        yield Text(intervals_note(results))
+        yield charts.dots_per_run(results)
+        yield charts.run_order(order)
+        yield tps_table(results)
+        yield Text("`memfd` and `mprotect` without flips are the same server. How far they differ is how far two "
+                   "runs of the same thing differ (A/A); no smaller difference above means anything:")
+        yield same_server_table(results)
+    if any(row.flips_per_s for row in results.rows):
+        yield Heading("pgbench, whole-pool flips at a fixed rate (open loop)")
+        busiest = max((clients for _, clients in results.pgbench_points()), default=0)
+        for workload in OPEN_LOOP:
+            clients = max((row.clients for row in results.rows if row.workload == workload and row.flips_per_s), default=busiest)
+            yield charts.flip_rates(results, workload, clients)
+            yield charts.latency_distribution(latencies, workload, clients, (0, 10))
+        yield flipping_table(results)
+        yield Text("Time closed runs from the start of a closing to the end of its reopening. The flipping backend "
+                   "is a process like any other: with more runnable processes than CPUs it may lose its CPU in "
+                   "between, for as long as the others' turns take, and then the pool stays closed. The medians "
+                   "say what a flip takes, the tails and the time closed say what such waiting adds.")
+    if results.select(workload="backends"):
+        yield Heading("Connected backends")
+        yield Text("Page tables are the machine's `PageTables` with all backends connected, less those before "
+                   "they came; `mshare` has the pool's own tables in the latter. A backend that only pins every buffer "
+                   "shows what buffer headers, catalogs and its own memory take.")
+        yield charts.footprint(results, data_bytes)
+        yield backends_table(results)
+    if results.select("session_us"):
+        yield Heading("A new backend reads the warm pool")
+        yield Text("A client connects, scans a table of one row a page that is all in buffers, and disconnects, again and again.")
+        yield cold_table(results)
+
+
+def blocks(results, environment, complete, samples=None, latencies=None, order=(), data_bytes=0):
+    """The report as a list of blocks; charts among them."""
+    samples, latencies = samples or {}, latencies or {}
+    found = [Text(sentence(results))]
+    if not complete:
+        found.append(Text("**This run was interrupted: what is missing below was not measured.**"))
+    found += [charts.headline(results), Text(_other_load(environment)),
+              Heading("What it should show"), goals_table(results),
+              *_flip_blocks(results, samples), *_server_blocks(results, latencies, order, data_bytes),
+              Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
+              Heading("Limits"), Bullets(LIMITS), Heading("Environment"),
+              Table(("", ""), [(name.replace("_", " "), f"`{value}`") for name, value in environment.items()])]
+    return [block for block in found if block and block != Text("")]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: PostgreSQL
+"""A page as blocks, and the two forms in which it is written: Markdown and HTML.
+
+Text may hold `code` and **strong** words and [links](to), as in Markdown.
+"""
+
+import html
+import re
+from typing import NamedTuple
+
+
+class Heading(NamedTuple):
+    text: str
+
+
+class Text(NamedTuple):
+    text: str
+
+
+class Bullets(NamedTuple):
+    items: tuple
+
+
+class Table(NamedTuple):
+    header: tuple
+    rows: list
+
+
+def _is_figure(block):
+    return hasattr(block, "svg")
+
+
+def markdown(title, blocks):
+    parts = [f"# {title}"]
+    for block in blocks:
+        if isinstance(block, Heading):
+            parts.append(f"## {block.text}")
+        elif isinstance(block, Text):
+            parts.append(block.text)
+        elif isinstance(block, Bullets):
+            parts.append("\n".join(f"- {item}" for item in block.items))
+        elif isinstance(block, Table):
+            lines = ["| " + " | ".join(block.header) + " |", "|" + "---|" * len(block.header)]
+            lines += ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in block.rows]
+            parts.append("\n".join(lines))
+        elif _is_figure(block):
+            parts.append(f"![{block.caption}]({block.name}.svg)")
+    return "\n\n".join(parts) + "\n"
+
+
+def _inline(text):
+    text = html.escape(text, quote=False)
+    text = re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
+    text = re.sub(r"\*\*([^*]*)\*\*", r"<strong>\1</strong>", text)
+    return re.sub(r"\[([^]]*)\]\(([^)]*)\)", r'<a href="\2">\1</a>', text)
+
+
+STYLE = """
+:root { color-scheme: light }
+body { font: 16px/1.45 sans-serif; color: #222; background: #fff; max-width: 64rem; margin: 0 auto; padding: 0 1rem 3rem }
+h1 { font-size: 1.6rem; line-height: 1.2 } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc }
+.first { font-size: 1.15rem }
+figure { margin: 1rem 0; break-inside: avoid } figure svg { width: 100%; height: auto; display: block }
+figcaption { color: #555; font-size: .85rem }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 1.5rem; align-items: start }
+.figures:has(> :only-child) { max-width: 40rem }
+.table { overflow-x: auto; margin: 1rem 0 }
+table { border-collapse: collapse; font-size: .82rem; line-height: 1.3 }
+th, td { border-bottom: 1px solid #ddd; padding: .25rem .55rem .25rem 0; text-align: left; vertical-align: top }
+th { border-bottom: 1px solid #888; background: #fff } td { font-variant-numeric: tabular-nums }
+.wide td { white-space: nowrap }
+code { font-size: .9em; overflow-wrap: anywhere }
+@media print { body { max-width: none; font-size: 9.5pt; padding: 0 } table { font-size: 6.5pt } .table { overflow: visible } .wide td { white-space: normal }
+  a { color: inherit } h2 { break-after: avoid } tr { break-inside: avoid } }
+"""
+
+
+def page(title, blocks):
+    """One HTML file that needs nothing else; figures that follow each other stand side by side."""
+    parts = ["<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8">',
+             '<meta name="viewport" content="width=device-width, initial-scale=1">',
+             f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>", f"<h1>{html.escape(title)}</h1>"]
+    first, figures = True, False
+    for block in blocks:
+        if figures and not _is_figure(block):
+            parts.append("</div>")
+            figures = False
+        if isinstance(block, Heading):
+            parts.append(f"<h2>{_inline(block.text)}</h2>")
+        elif isinstance(block, Text):
+            parts.append(f'<p{" class=first" if first else ""}>{_inline(block.text)}</p>')
+            first = False
+        elif isinstance(block, Bullets):
+            parts.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in block.items) + "</ul>")
+        elif isinstance(block, Table):
+            head = "".join(f"<th>{_inline(cell)}</th>" for cell in block.header)
+            rows = "".join("<tr>" + "".join(f"<td>{_inline(cell)}</td>" for cell in row) + "</tr>\n" for row in block.rows)
+            kind = "table wide" if len(block.header) > 5 else "table"
+            parts.append(f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>')
+        elif _is_figure(block):
+            if not figures:
+                parts.append('<div class="figures">')
+                figures = True
+            parts.append(f"<figure>{block.svg}<figcaption>{_inline(block.caption)}</figcaption></figure>")
+    if figures:
+        parts.append("</div>")
+    return "\n".join(parts) + "\n</body></html>\n"

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: PostgreSQL
+"""Numbers as people read them."""
+
+
+def size(count):
+    """Bytes in the largest binary unit that leaves a whole number."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count % 1024 or count == 0:
+            return f"{count} {unit}"
+        count //= 1024
+    return f"{count} TiB"
+
+
+def micro(us):
+    """A time in its natural unit, three digits."""
+    for limit, scale, unit in ((1e3, 1, "us"), (1e6, 1e3, "ms")):
+        if us < limit:
+            return f"{us / scale:.3g} {unit}"
+    return f"{us / 1e6:.3g} s"
+
+
+def count(value):
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2f}"
+
+
+def mebibytes(value):
+    return f"{value / 2 ** 20:.1f} MiB"
+
+
+def percent(share):
+    return f"{100 * share:.3g} %"
+
+
+def ratio(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
