@@ -25,6 +25,7 @@ FIXTURE_TEARDOWN(accounting)
 {
 	close(self->region);
 	unlink(self->path);
+	write_file(group_path("creator", "memory.max"), "max");
 	group_leave("creator");
 	group_leave("user");
 }
@@ -127,6 +128,84 @@ TEST_F(accounting, group_limit_bounds_the_region)
 	EXPECT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
 	EXPECT_EQ(PROT_READ, rights(p));
 	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "max"));
+}
+
+/* How often the OOM killer came to a group */
+static long group_oom_kills(const char *name)
+{
+	return figure(group_path(name, "memory.events"), "oom_kill");
+}
+
+/*
+ * Without swap, a group whose region has taken all it may is out of memory,
+ * whoever touches the region: who is killed is in the group, not outside. The
+ * region's memory is not freed by that; who asks for more of it waits until
+ * the limit is raised, or is killed.
+ */
+TEST_F(accounting, oom_is_inside_the_group)
+{
+	int held[2];
+	pid_t member, toucher;
+	char c;
+
+	if (group_create("creator") || group_create("user"))
+		SKIP(return, "no memory cgroups: %m");
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "16M"));
+	write_file(group_path("creator", "memory.swap.max"), "0");
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, pipe(held));
+	member = fork();
+	if (member == 0) {
+		group_enter("creator");
+		write(held[1], "", 1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(1, read(held[0], &c, 1));
+	toucher = fork();
+	if (toucher == 0) {
+		group_enter("user");
+		fill(window(self->region, 1, RW), OBJECT);
+		_exit(0);
+	}
+	EXPECT_EQ(SIGKILL, WTERMSIG(child_status(member)));
+	EXPECT_LE(1, group_oom_kills("creator"));
+	EXPECT_EQ(0, group_oom_kills("user"));
+	EXPECT_GE(17 * MIB, group_bytes("creator"));
+	EXPECT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+	EXPECT_EQ(0, protect(self->region, 0, CHUNK, RW));
+
+	EXPECT_EQ(0, waitpid(toucher, NULL, WNOHANG));
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "max"));
+	EXPECT_EQ(0, child_status(toucher));
+	EXPECT_EQ(OBJECT, region_stat(self->region).resident_bytes);
+}
+
+/* One that waits for memory it does not get can be killed. */
+TEST_F(accounting, who_waits_for_memory_can_be_killed)
+{
+	pid_t toucher;
+
+	if (group_create("creator"))
+		SKIP(return, "no memory cgroups: %m");
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "16M"));
+	write_file(group_path("creator", "memory.swap.max"), "0");
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	toucher = fork();
+	if (toucher == 0) {
+		fill(window(self->region, 1, RW), OBJECT);
+		_exit(0);
+	}
+	while (group_bytes("creator") < 15 * MIB &&
+	       !waitpid(toucher, NULL, WNOHANG))
+		sleep_us(10000);
+	sleep_us(100000);
+	EXPECT_EQ(0, waitpid(toucher, NULL, WNOHANG));
+	kill(toucher, SIGKILL);
+	EXPECT_EQ(SIGKILL, WTERMSIG(child_status(toucher)));
+	write_file(group_path("creator", "memory.max"), "max");
 }
 
 TEST_F(accounting, page_tables_are_counted_once)

@@ -5,14 +5,16 @@
  * done one after the other, so that a seed repeats them; beside them run
  * processes that touch, fork and attach without being looked at.
  *
- *	fuzz [-s SEED] [-n OPERATIONS] [-v]
+ *	fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-v]
  *
- * With a seed: that sequence, otherwise one after another for as long as ten
- * stress loops.
+ * With -s: the sequence of that seed, otherwise one after another, for ten
+ * stress loops or so many seconds. A sequence is of so many changes; each is
+ * followed by accesses. The operations told in the end are both.
  */
 #include "mshare_test.h"
 #include "mshare_mm.h"
 
+#include <pthread.h>
 #include <sys/uio.h>
 
 /*
@@ -31,6 +33,7 @@ static const unsigned long chunks[CHUNKS] = {
 struct object {
 	int fd;				/* -1: anonymous memory */
 	int ceiling;
+	int pages;
 	unsigned int word[EDGE * 2];	/* of each page, at WORD_AT */
 	bool code[EDGE * 2];		/* begins with RET: can be called */
 };
@@ -48,7 +51,7 @@ static struct object *objects[4096];
 static int nr_objects;
 static int the_region;
 static unsigned int seed;
-static unsigned long step;
+static unsigned long step, operations_done;
 static bool verbose, failed;
 
 static unsigned int draw(unsigned int n)
@@ -108,6 +111,7 @@ enum request {
 	MAP,			/* a window, with rights */
 	DROP,			/* it */
 	TOUCH,			/* a load, a store, a call */
+	TOUCH_IN_THREAD,
 	TOUCH_IN_CHILD,
 	COPY,			/* read(2) or write(2) of the word */
 	POKE,			/* process_vm_readv or _writev of the word */
@@ -142,6 +146,31 @@ static struct answer do_touch(char *p, const struct order *order)
 	if (!answer.denied && order->access == PROT_READ)
 		answer.word = *(volatile unsigned int *)(p + WORD_AT);
 	return answer;
+}
+
+struct thread_touch {
+	char *p;
+	const struct order *order;
+	struct answer answer;
+};
+
+static void *touch_in_thread(void *arg)
+{
+	struct thread_touch *t = arg;
+
+	t->answer = do_touch(t->p, t->order);
+	return NULL;
+}
+
+static struct answer do_touch_in_thread(char *p, const struct order *order)
+{
+	struct thread_touch t = { p, order };
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, touch_in_thread, &t))
+		_exit(3);
+	pthread_join(thread, NULL);
+	return t.answer;
 }
 
 static struct answer do_copy(char *p, const struct order *order)
@@ -202,6 +231,9 @@ static void act(int orders, int answers)
 			break;
 		case TOUCH:
 			answer = do_touch(p, &order);
+			break;
+		case TOUCH_IN_THREAD:
+			answer = do_touch_in_thread(p, &order);
 			break;
 		case TOUCH_IN_CHILD:
 			child->denied = -1;
@@ -264,6 +296,7 @@ static struct answer ask(struct actor *actor, struct order order)
 {
 	struct answer answer = { .denied = -1 };
 
+	operations_done++;
 	if (write(actor->orders, &order, sizeof(order)) != sizeof(order) ||
 	    read(actor->answers, &answer, sizeof(answer)) != sizeof(answer))
 		wrong("actor %td is gone", actor - actors);
@@ -300,7 +333,9 @@ static void probe(struct actor *actor, int w, enum request request, int cell,
 	if (answer.denied != denial)
 		wrong("%s %s of cell %d (%#lx, %s, window %s of actor %td): denied %d, expected %d",
 		      request == COPY ? "copy" : request == POKE ? "poke" :
-		      request == TOUCH ? "touch" : "child's touch",
+		      request == TOUCH ? "touch" :
+		      request == TOUCH_IN_THREAD ? "thread's touch" :
+		      "child's touch",
 		      prot_name(access), cell, cell_offset(cell),
 		      c->object ? prot_name(c->prot) : "hole",
 		      prot_name(actor->prot[w]), actor - actors, answer.denied,
@@ -309,7 +344,7 @@ static void probe(struct actor *actor, int w, enum request request, int cell,
 		return;
 	if (access == PROT_WRITE) {
 		c->object->word[c->page] = word;
-		if (request == TOUCH || request == TOUCH_IN_CHILD)
+		if (request != COPY && request != POKE)
 			c->object->code[c->page] = true;
 	} else if (access == PROT_READ && answer.word != c->object->word[c->page]) {
 		wrong("cell %d (%#lx) holds %#x, expected %#x (actor %td)", cell,
@@ -322,7 +357,7 @@ static void probe_random(void)
 {
 	struct actor *actor = &actors[draw(ACTORS)];
 	int w = draw(WINDOWS);
-	enum request request = TOUCH + draw(4);
+	enum request request = TOUCH + draw(POKE - TOUCH + 1);
 	int access = 1 << draw(request == COPY || request == POKE ? 2 : 3);
 
 	if (actor->mapped[w])
@@ -358,6 +393,7 @@ static struct object *new_object(int pages)
 	objects[nr_objects++] = object;
 	object->fd = -1;
 	object->ceiling = RWX;
+	object->pages = pages;
 	if (draw(3) == 0)
 		return object;
 	object->fd = memfd(pages * PAGE);
@@ -447,7 +483,13 @@ static void op_unmap(void)
 		cells[i].object = NULL;
 }
 
-/* Moves or empties a page of an object that has a file. */
+static void empty_page(struct object *object, int page)
+{
+	object->word[page] = 0;
+	object->code[page] = false;
+}
+
+/* Moves or empties pages of an object that has a file. */
 static void op_object(void)
 {
 	struct cell *cell = &cells[draw(CELLS)];
@@ -457,7 +499,7 @@ static void op_object(void)
 
 	if (!object || object->fd < 0)
 		return;
-	switch (draw(3)) {
+	switch (draw(4)) {
 	case 0:
 		tell("write to the object of cell %td", cell - cells);
 		if (pwrite(object->fd, &word, 4, cell->page * PAGE + WORD_AT) == 4)
@@ -466,12 +508,20 @@ static void op_object(void)
 	case 1:
 		tell("punch a hole into the object of cell %td", cell - cells);
 		if (!fallocate(object->fd, FALLOC_FL_PUNCH_HOLE |
-			       FALLOC_FL_KEEP_SIZE, cell->page * PAGE, PAGE)) {
-			object->word[cell->page] = 0;
-			object->code[cell->page] = false;
-		}
+			       FALLOC_FL_KEEP_SIZE, cell->page * PAGE, PAGE))
+			empty_page(object, cell->page);
 		break;
 	case 2:
+		tell("truncate the object of cell %td there, and extend it",
+		     cell - cells);
+		if (ftruncate(object->fd, cell->page * PAGE))
+			break;		/* it is open for reading only */
+		if (ftruncate(object->fd, object->pages * PAGE))
+			wrong("extending an object: %m");
+		for (int i = cell->page; i < object->pages; i++)
+			empty_page(object, i);
+		break;
+	case 3:
 		if (draw(20))		/* each costs a page frame */
 			break;
 		tell("migrate the page of cell %td", cell - cells);
@@ -569,8 +619,8 @@ static void make_noise(unsigned int noise_seed)
 	}
 }
 
-/* One sequence; returns how many operations were done. */
-static unsigned long run(unsigned int the_seed, unsigned long operations)
+/* One sequence */
+static void run(unsigned int the_seed, unsigned long changes)
 {
 	pid_t noise[2];
 
@@ -585,7 +635,7 @@ static unsigned long run(unsigned int the_seed, unsigned long operations)
 	write_file(GROUPS "/cgroup.procs", "0");
 	if (the_region < 0) {
 		wrong("no region in %s", mshare_dir());
-		return 0;
+		return;
 	}
 	for (int i = 0; i < ACTORS; i++)
 		actor_start(&actors[i]);
@@ -595,7 +645,8 @@ static unsigned long run(unsigned int the_seed, unsigned long operations)
 			make_noise(the_seed + i);
 	}
 
-	for (step = 0; step < operations && !failed; step++) {
+	for (step = 0; step < changes && !failed; step++) {
+		operations_done++;
 		switch (draw(20)) {
 		case 0 ... 3:
 			op_create();
@@ -641,31 +692,33 @@ static unsigned long run(unsigned int the_seed, unsigned long operations)
 		free(objects[i]);
 	}
 	close(the_region);
-	return step;
 }
 
 int main(int argc, char **argv)
 {
-	unsigned long operations = 500, done = 0;
-	double end = now() + 10 * stress_seconds();
 	unsigned int first = time(NULL), sequences = 0;
+	double start = now(), seconds = 10 * stress_seconds();
+	unsigned long changes = 500;
 	bool once = false;
 	int option;
 
-	while ((option = getopt(argc, argv, "s:n:v")) != -1)
+	while ((option = getopt(argc, argv, "s:n:t:v")) != -1)
 		switch (option) {
 		case 's':
 			first = strtoul(optarg, NULL, 0);
 			once = true;
 			break;
 		case 'n':
-			operations = strtoul(optarg, NULL, 0);
+			changes = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			seconds = atof(optarg);
 			break;
 		case 'v':
 			verbose = true;
 			break;
 		default:
-			fprintf(stderr, "usage: fuzz [-s SEED] [-n OPERATIONS] [-v]\n");
+			fprintf(stderr, "usage: fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-v]\n");
 			return KSFT_FAIL;
 		}
 
@@ -674,12 +727,12 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	swap_setup();			/* without it, reclaim does nothing */
 	do
-		done += run(first + sequences++, operations);
-	while (!once && !failed && now() < end);
+		run(first + sequences++, changes);
+	while (!once && !failed && now() < start + seconds);
 	group_leave("fuzz");
 
-	printf("# %lu operations, seeds %u to %u\n", done, first,
-	       first + sequences - 1);
+	printf("# %lu operations in %.0f s, seeds %u to %u\n", operations_done,
+	       now() - start, first, first + sequences - 1);
 	printf("%sok 1 - region and model agree\n", failed ? "not " : "");
 	return failed ? KSFT_FAIL : KSFT_PASS;
 }

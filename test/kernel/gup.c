@@ -6,6 +6,7 @@
  * before may finish: operations are stamped at their begin and end.
  */
 #include "mshare_test.h"
+#include "mshare_uring.h"
 
 #include <linux/futex.h>
 #include <sys/ptrace.h>
@@ -26,6 +27,7 @@ struct kit {
 	int pipe[2];
 	int socket[2];
 	int self;		/* /proc/self/mem */
+	struct uring ring;
 	pid_t tracee;		/* stopped, with the same windows */
 };
 
@@ -67,6 +69,8 @@ static void kit_make(struct kit *kit)
 	if (pipe(kit->pipe) || socketpair(AF_UNIX, SOCK_STREAM, 0, kit->socket))
 		_exit(KSFT_FAIL);
 	kit->self = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	if (uring_make(&kit->ring))
+		_exit(KSFT_FAIL);
 	kit->tracee = fork();
 	if (kit->tracee == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -88,6 +92,7 @@ static void kit_drop(struct kit *kit)
 	close(kit->socket[0]);
 	close(kit->socket[1]);
 	close(kit->self);
+	close(kit->ring.fd);
 }
 
 /*
@@ -111,6 +116,18 @@ static long readv_into(struct kit *kit, char *p)
 	return result(preadv(kit->cached, vec, 2, 0));
 }
 
+static long uring_read(struct kit *kit, char *p)
+{
+	return uring_do(&kit->ring, IORING_OP_READ, 0, kit->direct, p, PAGE);
+}
+
+/* A thread of the kernel's own does it, in the process's mm. */
+static long uring_worker_read(struct kit *kit, char *p)
+{
+	return uring_do(&kit->ring, IORING_OP_READ, IOSQE_ASYNC, kit->direct, p,
+			PAGE);
+}
+
 static long recv_into(struct kit *kit, char *p)
 {
 	char word[8], rest[8];
@@ -119,6 +136,21 @@ static long recv_into(struct kit *kit, char *p)
 	memset(word, NEW, sizeof(word));
 	send(kit->socket[1], word, sizeof(word), 0);
 	n = result(recv(kit->socket[0], p, sizeof(word), 0));
+	if (n != sizeof(word))
+		recv(kit->socket[0], rest, sizeof(rest), MSG_DONTWAIT);
+	return n;
+}
+
+static long recvmsg_into(struct kit *kit, char *p)
+{
+	struct iovec vec[2] = { { p, 4 }, { p + 64, 4 } };
+	struct msghdr message = { .msg_iov = vec, .msg_iovlen = 2 };
+	char word[8], rest[8];
+	long n;
+
+	memset(word, NEW, sizeof(word));
+	send(kit->socket[1], word, sizeof(word), 0);
+	n = result(recvmsg(kit->socket[0], &message, 0));
 	if (n != sizeof(word))
 		recv(kit->socket[0], rest, sizeof(rest), MSG_DONTWAIT);
 	return n;
@@ -185,6 +217,11 @@ static long o_direct_write(struct kit *kit, char *p)
 	return n;
 }
 
+static long uring_write(struct kit *kit, char *p)
+{
+	return uring_do(&kit->ring, IORING_OP_WRITE, 0, kit->cached, p, PAGE);
+}
+
 static long write_from(struct kit *kit, char *p)
 {
 	return result(pwrite(kit->cached, p, PAGE, PAGE));
@@ -243,13 +280,17 @@ static const struct operation operations[] = {
 	{ "O_DIRECT read", o_direct_read, PROT_WRITE },
 	{ "read", cached_read, PROT_WRITE },
 	{ "readv", readv_into, PROT_WRITE },
+	{ "io_uring read", uring_read, PROT_WRITE },
+	{ "io_uring read by a worker", uring_worker_read, PROT_WRITE },
 	{ "recv", recv_into, PROT_WRITE },
+	{ "recvmsg", recvmsg_into, PROT_WRITE },
 	{ "vmsplice into", vmsplice_into, PROT_WRITE },
 	{ "process_vm_writev", vm_writev, PROT_WRITE },
 	{ "/proc/self/mem write", proc_mem_write, PROT_WRITE },
 	{ "ptrace poke", ptrace_poke, PROT_WRITE },
 	{ "futex wake-op", futex_wake_op, PROT_WRITE },
 	{ "O_DIRECT write", o_direct_write, PROT_READ },
+	{ "io_uring write", uring_write, PROT_READ },
 	{ "write", write_from, PROT_READ },
 	{ "send", send_from, PROT_READ },
 	{ "vmsplice from", vmsplice_from, PROT_READ },
@@ -407,6 +448,22 @@ TEST_F(gup, finds_nothing_in_holes)
 		EXPECT_GT(0, operations[i].run(&self->kit, self->p + CHUNK))
 			TH_LOG("%s", operations[i].name);
 	}
+}
+
+/* A pin without an end would outlast any flip. */
+TEST_F(gup, long_term_pins_are_refused)
+{
+	char *own = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct uring *ring = &self->kit.ring;
+
+	EXPECT_EQ(-EOPNOTSUPP, uring_register(ring, self->p, PAGE));
+	/* there already, or never touched */
+	EXPECT_EQ(0, touch(self->p + PAGE, PROT_WRITE));
+	EXPECT_EQ(-EOPNOTSUPP, uring_register(ring, self->p + PAGE, PAGE));
+	EXPECT_EQ(-EOPNOTSUPP, uring_register(ring, self->p, PAGES * PAGE));
+	EXPECT_EQ(0, uring_register(ring, own, PAGE));
+	EXPECT_EQ(PAGE, o_direct_read(&self->kit, self->p));
+	munmap(own, PAGE);
 }
 
 /* Opens, closes, open again: nothing is left over from one state to the next. */

@@ -102,13 +102,8 @@ FIXTURE_VARIANT_ADD(moved, collapse) { .event = collapse };
 
 FIXTURE_SETUP(moved)
 {
-	self->region = region(1);
-	ASSERT_LE(0, self->region);
-	self->object = memfd(OBJECT);
-	ASSERT_LE(0, self->object);
-	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->object, 0));
-	self->p = window(self->region, 1, RW);
-	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
+				&self->p));
 	self->q = map_aligned(self->object, OBJECT);
 	ASSERT_NE(MAP_FAILED, self->q);
 	memset(self->q, 0, OBJECT);
@@ -268,13 +263,8 @@ FIXTURE(written)
 FIXTURE_SETUP(written)
 {
 	ASSERT_EQ(0, group_enter("written"));
-	self->region = region(1);
-	ASSERT_LE(0, self->region);
-	self->object = memfd(OBJECT);
-	ASSERT_LE(0, self->object);
-	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->object, 0));
-	self->p = window(self->region, 1, RW);
-	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
+				&self->p));
 	self->writers = shared_page(WRITERS * sizeof(*self->writers));
 }
 

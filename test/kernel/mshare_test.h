@@ -182,6 +182,24 @@ static inline char *window(int region, unsigned int slots, int prot)
 }
 
 /*
+ * A region of one slot with a memfd at its start, and a window of it: what
+ * most tests look at. Returns 0 or -errno.
+ */
+static inline int map_object(size_t size, int prot, int *region_fd,
+			     int *object, char **p)
+{
+	int err;
+
+	*region_fd = region(1);
+	*object = memfd(size);
+	if (*region_fd < 0 || *object < 0)
+		return -errno;
+	err = create_file(*region_fd, 0, size, prot, *object, 0);
+	*p = window(*region_fd, 1, prot);
+	return err ?: *p == MAP_FAILED ? -errno : 0;
+}
+
+/*
  * The oracle. touch() does one access and returns 0 or how it was denied:
  * SEGV_MAPERR, SEGV_ACCERR, DENIED_BUS, or DENIED_ELSEWHERE if si_addr is not
  * the address touched. Every byte touched is a RET instruction, so that a

@@ -31,13 +31,8 @@ FIXTURE_VARIANT_ADD(piece, absent_chunk) { .size = CHUNK, .present = false };
 
 FIXTURE_SETUP(piece)
 {
-	self->region = region(1);
-	ASSERT_LE(0, self->region);
-	self->object = memfd(OBJECT);
-	ASSERT_LE(0, self->object);
-	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->object, 0));
-	self->p = window(self->region, 1, RW);
-	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
+				&self->p));
 	self->q = map_aligned(self->object, OBJECT);
 	ASSERT_NE(MAP_FAILED, self->q);
 	memset(self->q, RET, OBJECT);

@@ -52,13 +52,8 @@ FIXTURE_VARIANT_ADD(tlb, store_to_unmapped) {
 
 FIXTURE_SETUP(tlb)
 {
-	self->region = region(1);
-	ASSERT_LE(0, self->region);
-	self->object = memfd(OBJECT);
-	ASSERT_LE(0, self->object);
-	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RWX, self->object, 0));
-	self->p = window(self->region, 1, RWX);
-	ASSERT_NE(MAP_FAILED, self->p);
+	ASSERT_EQ(0, map_object(OBJECT, RWX, &self->region, &self->object,
+				&self->p));
 	memset(self->p, RET, OBJECT);
 	/* a neighbour keeps the tables, where UNMAP closes */
 	ASSERT_EQ(0, create_anon(self->region, OBJECT, PAGE, RW));

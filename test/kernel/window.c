@@ -4,17 +4,12 @@
  * with processes.
  */
 #include "mshare_test.h"
+#include "mshare_mm.h"
 
 #include <linux/userfaultfd.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE		25
-#endif
-#ifndef MADV_SOFT_OFFLINE
-#define MADV_SOFT_OFFLINE	101
-#endif
 #ifndef __NR_mseal
 #define __NR_mseal		462
 #endif
