@@ -22,9 +22,34 @@
 #error "pg_mshare needs Linux: futexes, memfd_create() and /proc"
 #endif
 
+/* The fields of a BufferTag and of what names a relation's files */
+#if PG_VERSION_NUM < 160000
+#define buftag_tablespace(tag) ((tag)->rnode.spcNode)
+#define buftag_database(tag) ((tag)->rnode.dbNode)
+#define buftag_relfilenode(tag) ((tag)->rnode.relNode)
+#define relation_tablespace(rel) ((rel)->rd_node.spcNode)
+#define relation_database(rel) ((rel)->rd_node.dbNode)
+#define relation_relfilenode(rel) ((rel)->rd_node.relNode)
+#include "utils/relfilenodemap.h"
+#define RelidByRelfilenumber RelidByRelfilenode
+#else
+#include "utils/relfilenumbermap.h"
+#define buftag_tablespace(tag) ((tag)->spcOid)
+#define buftag_database(tag) ((tag)->dbOid)
+#define buftag_relfilenode(tag) ((tag)->relNumber)
+#define relation_tablespace(rel) ((rel)->rd_locator.spcOid)
+#define relation_database(rel) ((rel)->rd_locator.dbOid)
+#define relation_relfilenode(rel) ((rel)->rd_locator.relNumber)
+#endif
+
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(index) \
 	pgstat_fetch_stat_local_beentry(index)
+#endif
+
+/* Before 17 all extensions share one wait event. */
+#if PG_VERSION_NUM < 170000
+#define WaitEventExtensionNew(name) PG_WAIT_EXTENSION
 #endif
 
 #endif							/* PG_MSHARE_COMPAT_H */

@@ -12,7 +12,8 @@
  *	 flip signal is blocked: the handler brings the mapping up to date itself, and
  *	 two of them at it would undo each other's work.
  *
- * - on_fault = crash: name the writer and let the signal take its course.
+ * - on_fault = crash: name the writer, and what it was about to write, and let
+ *	 the signal take its course.
  *
  * One writer must not sleep.  With checksums or wal_log_hints on,
  * MarkBufferDirtyHint() sets the page's LSN under the buffer header's spinlock;
@@ -29,11 +30,13 @@
  */
 #include "postgres.h"
 
+#include <ucontext.h>
 #include <unistd.h>
 
-#include "miscadmin.h"
-#include "storage/buf_internals.h"
+#include "common/relpath.h"
 #include "storage/spin.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "pg_mshare.h"
 
@@ -47,6 +50,9 @@
 #define MAX_RETRIES			1000
 
 static struct sigaction previous_action;
+
+/* What pg_stat_activity shows of a parked process */
+static uint32 closed_wait_event = PG_WAIT_EXTENSION;
 
 static bool
 header_is_locked(int buffer)
@@ -85,23 +91,92 @@ append_number(char *to, unsigned long number)
 	return to;
 }
 
+const char *
+fault_access_name(FaultAccess access)
+{
+	switch (access)
+	{
+		case FAULT_READ:
+			return "read";
+		case FAULT_WRITE:
+			return "write";
+		case FAULT_EXEC:
+			return "exec";
+		case FAULT_UNKNOWN:
+			break;
+	}
+	return "access";
+}
+
+/* What the processor says about the access */
+static FaultAccess
+fault_access(const ucontext_t *context)
+{
+#ifdef __x86_64__
+	greg_t		error = context->uc_mcontext.gregs[REG_ERR];
+
+	return error & 0x10 ? FAULT_EXEC : error & 0x02 ? FAULT_WRITE : FAULT_READ;
+#else
+	return FAULT_UNKNOWN;
+#endif
+}
+
+/*
+ * Describe a fault of this process.  Whoever accesses a page as it should has
+ * pinned it, so that its tag stays; of a stray access it may be a moment old.
+ */
+static Fault
+fault_describe(const char *address, FaultAccess access)
+{
+	Fault		fault = {
+		.time = GetCurrentTimestamp(),
+		.pid = getpid(),
+		.backend_type = MyBackendType,
+		.access = access,
+		.buffer = (address - pool_base) / BLCKSZ,
+	};
+	BufferDesc *header = GetBufferDescriptor(fault.buffer);
+
+	fault.holds_block = pg_atomic_read_u32(&header->state) & BM_TAG_VALID;
+	fault.tag = header->tag;
+	return fault;
+}
+
 /* Tell the server log which access was denied and what comes of it. */
 static void
-tell_denied(const char *address, const char *outcome)
+tell_denied(const Fault *fault, const char *address, const char *outcome)
 {
-	char		message[256];
+	char		message[384];
 	char	   *end = message;
-	int			buffer = (address - pool_base) / BLCKSZ;
 
 	end = append_string(end, "pg_mshare: process ");
-	end = append_number(end, getpid());
+	end = append_number(end, fault->pid);
+	end = append_string(end, " (");
+	end = append_string(end, GetBackendTypeDesc(fault->backend_type));
+	end = append_string(end, ")");
 	end = append_string(end, outcome);
-	end = append_string(end, ": its access to byte ");
+	end = append_string(end, ": its ");
+	end = append_string(end, fault_access_name(fault->access));
+	end = append_string(end, fault->access == FAULT_READ ? " of byte " : " to byte ");
 	end = append_number(end, (address - pool_base) % BLCKSZ);
 	end = append_string(end, " of buffer ");
-	end = append_number(end, buffer + 1);
+	end = append_number(end, fault->buffer + 1);
+	if (fault->holds_block)
+	{
+		end = append_string(end, ", block ");
+		end = append_number(end, fault->tag.blockNum);
+		end = append_string(end, " of relation ");
+		end = append_number(end, buftag_tablespace(&fault->tag));
+		end = append_string(end, "/");
+		end = append_number(end, buftag_database(&fault->tag));
+		end = append_string(end, "/");
+		end = append_number(end, buftag_relfilenode(&fault->tag));
+		end = append_string(end, " (");
+		end = append_string(end, forkNames[fault->tag.forkNum]);
+		end = append_string(end, "),");
+	}
 	end = append_string(end, " is denied, the buffer's protection is ");
-	end = append_string(end, protection_name(pool_buffer_protection(buffer)));
+	end = append_string(end, protection_name(pool_buffer_protection(fault->buffer)));
 	end = append_string(end, "\n");
 	if (write(STDERR_FILENO, message, end - message) < 0)
 	{
@@ -114,7 +189,7 @@ tell_denied(const char *address, const char *outcome)
  * cause.
  */
 static bool
-wait_until_open(const char *address)
+wait_until_open(const char *address, FaultAccess access)
 {
 	static const char *last_address = NULL;
 	static uint32 last_generation = 0;
@@ -123,6 +198,9 @@ wait_until_open(const char *address)
 	int			buffer = (address - pool_base) / BLCKSZ;
 	Parked		parked = PARKED_NOT;
 	uint32		generation;
+	Fault		fault;
+	uint32		number = 0;
+	uint32		wait_event_before = 0;
 
 	for (;;)
 	{
@@ -137,12 +215,18 @@ wait_until_open(const char *address)
 			parked = PARKED;
 			process_set_parked(parked);
 			pg_atomic_fetch_add_u64(&pool->waits, 1);
+			fault = fault_describe(address, access);
+			number = fault_log_add(&fault);
+			wait_event_before = *my_wait_event_info;
+			pgstat_report_wait_start(closed_wait_event);
 		}
-		if (parked == PARKED && header_is_locked(buffer))
+		if (parked == PARKED && header_is_locked(buffer) &&
+			(!closing_is_watch() ||
+			 GetCurrentTimestamp() - fault.time >= ORPHAN_CHECK_US))
 		{
 			parked = PARKED_UNDER_HEADER_LOCK;
 			process_set_parked(parked);
-			tell_denied(address, " waits under a buffer header's lock");
+			tell_denied(&fault, address, " waits under a buffer header's lock");
 			if (!mshare_debug_ignore_header_lock)
 				freeze_urgent();
 		}
@@ -159,7 +243,9 @@ wait_until_open(const char *address)
 
 	if (parked != PARKED_NOT)
 	{
+		pgstat_report_wait_start(wait_event_before);
 		process_set_parked(PARKED_NOT);
+		fault_log_end(number, GetCurrentTimestamp() - fault.time);
 		return true;
 	}
 
@@ -199,19 +285,33 @@ fault_handler(int signo, siginfo_t *info, void *context)
 
 	if (info->si_code == SEGV_ACCERR && pool_contains(info->si_addr))
 	{
+		FaultAccess access = fault_access(context);
+
 		if (mshare_on_fault == ON_FAULT_WAIT)
 		{
-			if (wait_until_open(info->si_addr))
+			if (wait_until_open(info->si_addr, access))
 			{
 				errno = save_errno;
 				return;
 			}
 		}
 		else
-			tell_denied(info->si_addr, " crashes");
+		{
+			Fault		fault = fault_describe(info->si_addr, access);
+
+			fault_log_add(&fault);
+			tell_denied(&fault, info->si_addr, " crashes");
+		}
 	}
 	hand_on(signo, info, context);
 	errno = save_errno;
+}
+
+/* At each (re)start, as the names are in shared memory */
+void
+faults_name_wait_event(void)
+{
+	closed_wait_event = WaitEventExtensionNew("PgMshareClosed");
 }
 
 /* Once, in the postmaster; children inherit the handler. */

@@ -16,6 +16,7 @@
  *	flip		pg_mshare_flip(): closed and reopened inside one call
  *	protect		pg_mshare_protect(): any ranges, until all are open again
  *	freeze		pg_mshare_freeze(): the whole pool, until pg_mshare_thaw()
+ *	watch		pg_mshare_watch(): the whole pool, reopened by parts as they are written
  *
  * Header locks: a process that is parked while it holds a buffer header's spinlock
  * would end in a stuck-spinlock PANIC of others (faults.c).  It raises "urgent",
@@ -75,8 +76,18 @@ typedef enum ClosingKind
 	CLOSING_NONE,
 	CLOSING_FLIP,
 	CLOSING_PROTECT,
-	CLOSING_FREEZE
+	CLOSING_FREEZE,
+	CLOSING_WATCH
 } ClosingKind;
+
+/* As pg_mshare_ctl prints them */
+static const char *const closing_names[] = {
+	[CLOSING_NONE] = "nothing",
+	[CLOSING_FLIP] = "by pg_mshare_flip",
+	[CLOSING_PROTECT] = "by pg_mshare_protect",
+	[CLOSING_FREEZE] = "frozen",
+	[CLOSING_WATCH] = "by pg_mshare_watch",
+};
 
 typedef struct Closing
 {
@@ -192,7 +203,8 @@ freeze_urgent(void)
 		SetLatch(&worker->procLatch);
 }
 
-static bool
+/* Is that closing still in force? */
+bool
 closing_is(uint64 serial)
 {
 	Closing		now = closing_read();
@@ -214,19 +226,19 @@ closing_forget(void)
 	return waits;
 }
 
-/* Open a range.  It never stays closed on purpose, so failing is but told. */
+/* Open ranges.  They never stay closed on purpose, so failing is but told. */
 static void
-reopen(const PoolRange *range, FlipResult *result)
+reopen(const PoolRange *ranges, int nranges, FlipResult *result)
 {
-	PoolRange	open = {range->first, range->count, POOL_READWRITE};
 	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
 
-	if (pool_protect(&open, GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
+	if (pool_protect(ranges, nranges,
+					 GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
 		return;
 
 	/* A part may need memory for its edges where the whole needs none. */
 	if (result->sys_errno == ETIMEDOUT ||
-		!pool_protect(&whole, GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
+		!pool_protect(&whole, 1, GetCurrentTimestamp() + REOPEN_TIMEOUT_US, result))
 	{
 		errno = result->sys_errno;
 		ereport(WARNING,
@@ -246,7 +258,7 @@ closing_end(const char *why)
 	FlipResult	result;
 	uint64		waits;
 
-	reopen(&whole, &result);
+	reopen(&whole, 1, &result);
 	waits = closing_forget();
 	ereport(LOG,
 			(errmsg("pg_mshare: buffer pool reopened after %.3f ms (%s), " UINT64_FORMAT " writes waited",
@@ -288,13 +300,13 @@ report_failure(const FlipResult *result)
 	}
 }
 
-/* Close a range as part of the closing that is noted; the lock is held. */
+/* Close ranges as part of the closing that is noted; the lock is held. */
 static void
-closing_apply(const PoolRange *range, FlipResult *result)
+closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 {
 	Closing		now = closing_read();
 
-	if (pool_protect(range, now.deadline, result))
+	if (pool_protect(ranges, nranges, now.deadline, result))
 	{
 		if (closing_is(now.serial))
 			return;
@@ -343,7 +355,7 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 
 /* What can be refused before anything is locked */
 static void
-check_closing(const PoolRange *range)
+check_closing(PoolProtection protection)
 {
 	if (RecoveryInProgress())
 		ereport(ERROR,
@@ -352,7 +364,7 @@ check_closing(const PoolRange *range)
 				 errdetail("A page that the startup process cannot read into would end the standby."),
 				 errhint("Closing buffers is possible after promotion.")));
 
-	if (range->protection == POOL_NONE && mshare_on_fault == ON_FAULT_WAIT)
+	if (protection == POOL_NONE && mshare_on_fault == ON_FAULT_WAIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("buffers cannot be closed to readers while pg_mshare.on_fault is wait"),
@@ -383,24 +395,45 @@ lock_between_flips(void)
 	ConditionVariableCancelSleep();
 }
 
-/* The same, and have nothing closed at all. */
+/* Let go of the lock and raise an error if something is closed that must not be. */
 static void
-lock_open_pool(void)
+refuse_closed(ClosingKind allowed)
 {
-	ClosingKind kind;
+	ClosingKind kind = closing_read().kind;
+	const char *message = NULL;
 
-	lock_between_flips();
-	kind = closing_read().kind;
-	if (kind != CLOSING_NONE)
+	if (kind == CLOSING_NONE || kind == allowed)
+		return;
+
+	LWLockRelease(shared->lock);
+	switch (kind)
 	{
-		LWLockRelease(shared->lock);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 kind == CLOSING_FREEZE ?
-				 errmsg("the buffer pool is frozen already") :
-				 errmsg("buffers are closed by pg_mshare_protect()"),
-				 errhint("pg_mshare_thaw() reopens the pool.")));
+		case CLOSING_FREEZE:
+			message = "the buffer pool is frozen";
+			break;
+		case CLOSING_PROTECT:
+			message = "buffers are closed by pg_mshare_protect()";
+			break;
+		case CLOSING_WATCH:
+			message = "writes into the buffer pool are being watched";
+			break;
+		case CLOSING_FLIP:
+			message = "the buffer pool is being flipped";
+			break;
+		case CLOSING_NONE:
+			break;
 	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg_internal("%s", message),
+			 errhint("pg_mshare_thaw() reopens the pool.")));
+}
+
+static void
+lock_unless_closed(ClosingKind allowed)
+{
+	lock_between_flips();
+	refuse_closed(allowed);
 }
 
 /* Stay closed; returns early if the closing is ended by the worker. */
@@ -433,18 +466,18 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	uint64		waits;
 	bool		mine = true;
 
-	check_closing(range);
+	check_closing(range->protection);
 
 	/*
 	 * Give way first: with more backends than processors, one that is at the end of
 	 * its time slice would lose its processor while the pool is closed.
 	 */
 	sched_yield();
-	lock_open_pool();
+	lock_unless_closed(CLOSING_NONE);
 	HOLD_INTERRUPTS();
 	closing_begin(CLOSING_FLIP, mshare_freeze_timeout * INT64CONST(1000));
 	noted = closing_read();
-	closing_apply(range, down);
+	closing_apply(range, 1, down);
 	if (hold_us > 0)
 	{
 		LWLockRelease(shared->lock);
@@ -454,7 +487,9 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	}
 	if (mine)
 	{
-		reopen(range, up);
+		PoolRange	open = {range->first, range->count, POOL_READWRITE};
+
+		reopen(&open, 1, up);
 		closed_until = GetCurrentTimestamp();
 		waits = closing_forget();
 	}
@@ -474,72 +509,136 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 }
 
 static void
-log_closing(const PoolRange *range)
+log_closing(const PoolRange *ranges, int nranges)
 {
 	Closing		now = closing_read();
+	const PoolRange *last = &ranges[nranges - 1];
 
 	ereport(LOG,
-			(errmsg("pg_mshare: buffers %d to %d are closed (%s) by process %d, until %s at the latest",
-					range->first + 1, range->first + range->count,
-					protection_name(range->protection), MyProcPid,
+			(errmsg("pg_mshare: %s %d to %d are closed (%s) by process %d, until %s at the latest",
+					nranges == 1 ? "buffers" : "some buffers of",
+					ranges->first + 1, last->first + last->count,
+					protection_name(ranges->protection), MyProcPid,
 					timestamptz_to_str(now.deadline))));
 }
 
-/* Set the protection of a range, as part of the closing that is in force if any. */
-void
-closing_protect(const PoolRange *range, FlipResult *result)
+/* Will the plan have room for the changes?  The lock is held. */
+static void
+check_ranges(const PoolRange *ranges, int nranges)
 {
-	bool		closing = range->protection != POOL_READWRITE;
+	int			limit = pool_ranges_limit();
+
+	if (ranges->count == NBuffers ||
+		pool_plan()->nranges + 2 * nranges <= limit)
+		return;
+	LWLockRelease(shared->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("too many ranges of different protection"),
+			 errdetail("The limit is %d: each is a mapping to the kernel, of which vm.max_map_count allows twice as many.",
+					   limit),
+			 errhint("Protect larger ranges, or reopen some.")));
+}
+
+/*
+ * Set the protection of ranges, one for all, as part of the closing that is in force
+ * if any.
+ */
+void
+closing_protect(const PoolRange *ranges, int nranges, FlipResult *result)
+{
+	bool		closing = ranges->protection != POOL_READWRITE;
 
 	if (closing)
-		check_closing(range);
-	lock_between_flips();
-	if (closing_read().kind == CLOSING_FREEZE)
-	{
-		LWLockRelease(shared->lock);
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("the buffer pool is frozen"),
-				 errhint("pg_mshare_thaw() reopens the pool.")));
-	}
-	if (pool_plan()->nranges + 2 > POOL_MAX_RANGES)
-	{
-		LWLockRelease(shared->lock);
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many ranges of different protection"),
-				 errdetail("The limit is %d.", POOL_MAX_RANGES),
-				 errhint("Protect larger ranges, or reopen some.")));
-	}
+		check_closing(ranges->protection);
+	lock_unless_closed(CLOSING_PROTECT);
+	check_ranges(ranges, nranges);
 
 	if (closing)
 	{
 		if (closing_read().kind == CLOSING_NONE)
 			closing_begin(CLOSING_PROTECT, mshare_freeze_timeout * INT64CONST(1000));
-		closing_apply(range, result);
+		closing_apply(ranges, nranges, result);
 		LWLockRelease(shared->lock);
-		log_closing(range);
+		log_closing(ranges, nranges);
 		return;
 	}
 
-	reopen(range, result);
+	reopen(ranges, nranges, result);
 	if (closing_read().kind == CLOSING_PROTECT && pool_is_open())
 		closing_end("pg_mshare_protect");
 	LWLockRelease(shared->lock);
 }
 
-void
-closing_freeze(int64 timeout_us)
+/* Close the whole pool; the lock is held, and released. */
+static uint64
+close_pool(ClosingKind kind, int64 timeout_us)
 {
 	PoolRange	whole = {0, NBuffers, POOL_READ};
 	FlipResult	result;
+	uint64		serial;
 
-	check_closing(&whole);
-	lock_open_pool();
-	closing_begin(CLOSING_FREEZE, timeout_us);
-	closing_apply(&whole, &result);
+	closing_begin(kind, timeout_us);
+	serial = closing_read().serial;
+	closing_apply(&whole, 1, &result);
 	LWLockRelease(shared->lock);
-	log_closing(&whole);
+	log_closing(&whole, 1);
+	return serial;
+}
+
+void
+closing_freeze(int64 timeout_us)
+{
+	check_closing(POOL_READ);
+	lock_unless_closed(CLOSING_NONE);
+	close_pool(CLOSING_FREEZE, timeout_us);
+}
+
+/* ----------
+ * A watch: the whole pool, opened by ranges as they are written (watch.c)
+ * ----------
+ */
+
+uint64
+closing_watch(void)
+{
+	check_closing(POOL_READ);
+	lock_unless_closed(CLOSING_NONE);
+	return close_pool(CLOSING_WATCH, mshare_freeze_timeout * INT64CONST(1000));
+}
+
+/* Open ranges that were written; false if the watch has been ended. */
+bool
+closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges)
+{
+	bool		mine;
+	FlipResult	result;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	mine = closing_is(serial);
+	if (mine)
+		reopen(ranges, nranges, &result);
+	LWLockRelease(shared->lock);
+	return mine;
+}
+
+void
+closing_watch_end(uint64 serial)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (closing_is(serial))
+		closing_end("pg_mshare_watch");
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Async-signal-safe.  Parked writers are relieved one by one then, before a header
+ * lock is held for long.
+ */
+bool
+closing_is_watch(void)
+{
+	return shared->closing.kind == CLOSING_WATCH;
 }
 
 /* Reopen the pool; false if nothing was closed. */
@@ -604,8 +703,10 @@ worker_end_closing(uint64 serial, const char *why)
 static void
 worker_relieve(void)
 {
-	static PoolPlan closed;
+	static PoolRange closed[POOL_MAX_RANGES];
+	const PoolPlan *plan;
 	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
+	int			nclosed = 0;
 	Closing		now;
 	FlipResult	result;
 	int			reclosing;
@@ -636,28 +737,109 @@ worker_relieve(void)
 		return;
 	}
 
-	closed = *pool_plan();
-	reopen(&whole, &result);
+	plan = pool_plan();
+	for (int i = 0; i < plan->nranges; i++)
+	{
+		if (plan->ranges[i].protection != POOL_READWRITE)
+			closed[nclosed++] = plan->ranges[i];
+	}
+	reopen(&whole, 1, &result);
 	for (int waited = 0; waited < RELIEF_TIMEOUT_US; waited += RELIEF_POLL_US)
 	{
 		if (processes_parked(PARKED_UNDER_HEADER_LOCK) == 0)
 			break;
 		pg_usleep(RELIEF_POLL_US);
 	}
-	for (int i = 0; i < closed.nranges; i++)
-	{
-		if (closed.ranges[i].protection == POOL_READWRITE)
-			continue;
-		if (!pool_protect(&closed.ranges[i], now.deadline, &result))
-		{
-			closing_end("closing failed");
-			break;
-		}
-	}
+	if (!pool_protect(closed, nclosed, now.deadline, &result))
+		closing_end("closing failed");
 	ereport(LOG,
 			(errmsg("pg_mshare: buffer pool reopened for a moment, as a process had to write while it held a buffer header's spinlock (%d of %d)",
 					reclosing, MAX_RECLOSINGS)));
 	LWLockRelease(shared->lock);
+}
+
+/* What pg_mshare_ctl prints */
+static void
+worker_write_state(bool done, const char *answer)
+{
+	Closing		now = closing_read();
+	PoolProtection protection;
+	StringInfoData state;
+
+	initStringInfo(&state);
+	appendStringInfo(&state, "postmaster %d\nprovider %s\nprotection %s\nclosed %s\n",
+					 PostmasterPid, provider->name,
+					 pool_protection(&protection) ? protection_name(protection) : "mixed",
+					 closing_names[now.kind]);
+	if (now.kind != CLOSING_NONE)
+	{
+		appendStringInfo(&state, "since %s\n", timestamptz_to_str(now.since));
+		appendStringInfo(&state, "until %s\n", timestamptz_to_str(now.deadline));
+	}
+	appendStringInfo(&state, "waiters %d\n", processes_parked(PARKED));
+	control_write_state(state.data, done, answer);
+	pfree(state.data);
+}
+
+static const char *
+worker_freeze(void)
+{
+	check_closing(POOL_READ);
+	if (!lock_within(LOCK_TIMEOUT_US))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another change of the buffer pool's protection does not end")));
+	refuse_closed(CLOSING_NONE);
+	close_pool(CLOSING_FREEZE, mshare_freeze_timeout * INT64CONST(1000));
+	return "the buffer pool is frozen";
+}
+
+static const char *
+worker_thaw(void)
+{
+	Closing		now = closing_read();
+
+	if (now.kind == CLOSING_NONE)
+		return "nothing was closed";
+	worker_end_closing(now.serial, "pg_mshare_ctl");
+	return "the buffer pool is open";
+}
+
+/* Do what pg_mshare_ctl asks for, and tell it. */
+static void
+worker_obey(void)
+{
+	const char *volatile answer = "as follows";
+	ErrorData  *volatile error = NULL;
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		switch (control_request())
+		{
+			case CONTROL_FREEZE:
+				answer = worker_freeze();
+				break;
+			case CONTROL_THAW:
+				answer = worker_thaw();
+				break;
+			case CONTROL_STATUS:
+				break;
+		}
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		LWLockReleaseAll();
+		error = CopyErrorData();
+		FlushErrorState();
+		answer = error->message;
+	}
+	PG_END_TRY();
+
+	worker_write_state(error == NULL, answer);
+	if (error != NULL)
+		FreeErrorData(error);
 }
 
 /* Whatever ends the worker, nothing stays closed behind it. */
@@ -673,6 +855,8 @@ worker_exit(int code, Datum arg)
 	now = closing_read();
 	if (now.kind != CLOSING_NONE)
 		worker_end_closing(now.serial, "freeze worker exits");
+
+	control_remove_state();
 
 	/* Until here, parked processes could count on us. */
 	shared->worker_pid = 0;
@@ -693,6 +877,7 @@ worker_start(void)
 	now = closing_read();
 	if (now.kind != CLOSING_NONE)
 		worker_end_closing(now.serial, "freeze worker starts");
+	worker_write_state(true, NULL);
 }
 
 /*
@@ -724,6 +909,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGUSR2, control_signal_handler);
 	BackgroundWorkerUnblockSignals();
 	worker_start();
 
@@ -746,6 +932,8 @@ pg_mshare_freeze_worker_main(Datum arg)
 
 		if (pg_atomic_read_u32(&shared->urgent))
 			worker_relieve();
+		if (control_pending())
+			worker_obey();
 
 		now = closing_read();
 		if (now.kind != CLOSING_NONE && GetCurrentTimestamp() >= now.deadline)

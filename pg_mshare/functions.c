@@ -12,13 +12,16 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lockdefs.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "pg_mshare.h"
@@ -30,6 +33,9 @@ PG_FUNCTION_INFO_V1(pg_mshare_ranges);
 PG_FUNCTION_INFO_V1(pg_mshare_freeze);
 PG_FUNCTION_INFO_V1(pg_mshare_thaw);
 PG_FUNCTION_INFO_V1(pg_mshare_backends);
+PG_FUNCTION_INFO_V1(pg_mshare_protect_relation);
+PG_FUNCTION_INFO_V1(pg_mshare_watch);
+PG_FUNCTION_INFO_V1(pg_mshare_faults);
 
 /* ----------
  * What /proc knows of a process
@@ -319,13 +325,222 @@ pg_mshare_protect(PG_FUNCTION_ARGS)
 	mshare_require();
 	range = get_range(fcinfo, 0, 1, 2);
 
-	closing_protect(&range, &result);
+	closing_protect(&range, 1, &result);
 
 	values[0] = CStringGetTextDatum(provider->name);
 	values[1] = Int64GetDatum(range_bytes(&range));
 	values[2] = Int32GetDatum(flip_processes(&result));
 	values[3] = Float8GetDatum(result.elapsed_us);
 	return result_row(tupdesc, values, nulls);
+}
+
+/*
+ * The ranges of buffers that hold blocks of a relation now, in palloc'd memory; not
+ * many more than there can be.
+ */
+static PoolRange *
+relation_ranges(Relation relation, PoolProtection protection, int *nranges,
+				int *buffers)
+{
+	int			limit = pool_ranges_limit();
+	PoolRange  *ranges = palloc((limit + 1) * sizeof(PoolRange));
+	PoolRange  *last = NULL;
+
+	*nranges = *buffers = 0;
+	for (int buffer = 0; buffer < NBuffers && *nranges <= limit; buffer++)
+	{
+		BufferDesc *header = GetBufferDescriptor(buffer);
+		uint32		state;
+		bool		found;
+
+		/* Most are not, and to see that takes no lock. */
+		if (buftag_relfilenode(&header->tag) != relation_relfilenode(relation))
+			continue;
+		state = LockBufHdr(header);
+		found = (state & BM_TAG_VALID) &&
+			buftag_relfilenode(&header->tag) == relation_relfilenode(relation) &&
+			buftag_database(&header->tag) == relation_database(relation) &&
+			buftag_tablespace(&header->tag) == relation_tablespace(relation);
+		UnlockBufHdr(header, state);
+		if (!found)
+			continue;
+
+		(*buffers)++;
+		if (last != NULL && last->first + last->count == buffer)
+			last->count++;
+		else
+		{
+			last = &ranges[(*nranges)++];
+			*last = (PoolRange) {buffer, 1, protection};
+		}
+	}
+	return ranges;
+}
+
+Datum
+pg_mshare_protect_relation(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	PoolProtection protection = get_protection(fcinfo, 1);
+	FlipResult	result = {0};
+	Relation	relation;
+	PoolRange  *ranges;
+	int			nranges;
+	int			buffers;
+
+	mshare_require();
+	if (pool_page_size > BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("with huge pages the buffers of one relation cannot be protected"),
+				 errhint("Set pg_mshare.huge_pages to off, or protect ranges that consist of whole huge pages.")));
+
+	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	if (!RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ||
+		relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation \"%s\" is not in shared buffers",
+						RelationGetRelationName(relation)),
+				 errdetail("It is temporary, or has no storage.")));
+	ranges = relation_ranges(relation, protection, &nranges, &buffers);
+	relation_close(relation, AccessShareLock);
+
+	if (nranges > 0)
+		closing_protect(ranges, nranges, &result);
+
+	values[0] = CStringGetTextDatum(provider->name);
+	values[1] = Int64GetDatum((int64) buffers * BLCKSZ);
+	values[2] = Int32GetDatum(flip_processes(&result));
+	values[3] = Float8GetDatum(result.elapsed_us);
+	values[4] = Int32GetDatum(buffers);
+	values[5] = Int32GetDatum(nranges);
+	return result_row(tupdesc, values, nulls);
+}
+
+/* The relation of this database that a tag belongs to, or InvalidOid. */
+static Oid
+tag_relation(const BufferTag *tag)
+{
+	Oid			database = buftag_database(tag);
+
+	if (database != InvalidOid && database != MyDatabaseId)
+		return InvalidOid;
+	return RelidByRelfilenumber(buftag_tablespace(tag), buftag_relfilenode(tag));
+}
+
+/* A granule in buffers, from one in kB */
+static int
+get_granule(FunctionCallInfo fcinfo, int arg)
+{
+	int			unit = Max(pool_page_size, BLCKSZ) / 1024;
+	int			least = Max(64, unit);
+	int			granule = PG_GETARG_INT32(arg);
+
+	if (granule < least || granule > 1024 * 1024 || granule % unit != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("granule_kb must be a multiple of %d between %d and %d",
+						unit, least, 1024 * 1024)));
+	return granule / (BLCKSZ / 1024);
+}
+
+Datum
+pg_mshare_watch(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Watch	   *watch;
+
+	mshare_require();
+	if (mshare_on_fault != ON_FAULT_WAIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("writes can be watched only if pg_mshare.on_fault is wait"),
+				 errdetail("The first write would crash its process.")));
+	InitMaterializedSRF(fcinfo, 0);
+
+	watch = watch_writes(get_closed_time(fcinfo, 0, "duration", 1000),
+						 get_granule(fcinfo, 1));
+	if (watch->ended_early)
+		ereport(NOTICE,
+				(errmsg("the watch was ended early"),
+				 errhint("The server log says why.")));
+
+	for (int i = 0; i < watch->nwrites;)
+	{
+		Fault	   *write = &watch->writes[i];
+		Oid			relation = write->holds_block ? tag_relation(&write->tag) : InvalidOid;
+		int			granules = 0;
+		int			last = -1;
+		Datum		values[6];
+		bool		nulls[6];
+
+		for (; i < watch->nwrites && watch_compare_relations(write, &watch->writes[i]) == 0; i++)
+		{
+			int			granule = watch->writes[i].buffer / watch->granule;
+
+			granules += granule != last;
+			last = granule;
+		}
+
+		memset(nulls, !write->holds_block, sizeof(nulls));
+		nulls[0] = !OidIsValid(relation);
+		nulls[4] = nulls[5] = false;
+		values[0] = ObjectIdGetDatum(relation);
+		values[1] = ObjectIdGetDatum(buftag_database(&write->tag));
+		values[2] = ObjectIdGetDatum(buftag_tablespace(&write->tag));
+		values[3] = ObjectIdGetDatum(buftag_relfilenode(&write->tag));
+		values[4] = Int32GetDatum(granules);
+		values[5] = Int32GetDatum(watch->granule * (BLCKSZ / 1024));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+pg_mshare_faults(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	uint32		last;
+
+	mshare_require();
+	InitMaterializedSRF(fcinfo, 0);
+
+	last = fault_log_last();
+	for (uint32 age = FAULT_LOG_SIZE; age-- > 0;)
+	{
+		Fault		fault;
+		int64		waited_us;
+		Datum		values[11];
+		bool		nulls[11] = {false};
+
+		if (!fault_log_read(last - age, &fault, &waited_us))
+			continue;
+
+		values[0] = TimestampTzGetDatum(fault.time);
+		values[1] = Int32GetDatum(fault.pid);
+		values[2] = CStringGetTextDatum(fault.pid == PostmasterPid ? "postmaster" :
+										GetBackendTypeDesc(fault.backend_type));
+		values[3] = Int32GetDatum(fault.buffer + 1);
+		if (fault.holds_block)
+		{
+			values[4] = ObjectIdGetDatum(buftag_database(&fault.tag));
+			values[5] = ObjectIdGetDatum(buftag_tablespace(&fault.tag));
+			values[6] = ObjectIdGetDatum(buftag_relfilenode(&fault.tag));
+			values[7] = CStringGetTextDatum(forkNames[fault.tag.forkNum]);
+			values[8] = Int64GetDatum(fault.tag.blockNum);
+		}
+		else
+			memset(&nulls[4], true, 5);
+		nulls[9] = fault.access == FAULT_UNKNOWN;
+		values[9] = CStringGetTextDatum(fault_access_name(fault.access));
+		nulls[10] = waited_us < 0;
+		values[10] = Int64GetDatum(waited_us);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
 
 Datum
@@ -369,8 +584,8 @@ Datum
 pg_mshare_status(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc = result_type(fcinfo);
-	Datum		values[12];
-	bool		nulls[12];
+	Datum		values[13];
+	bool		nulls[13];
 	PoolProtection protection;
 	ProviderUsage usage;
 	TimestampTz frozen_since;
@@ -404,6 +619,7 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	if (frozen_since != 0)
 		SET(10, TimestampTzGetDatum(frozen_since));
 	SET(11, Int32GetDatum(processes_parked(PARKED)));
+	SET(12, Int32GetDatum(pool_plan()->nranges));	/* since 1.1 */
 #undef SET
 
 	return result_row(tupdesc, values, nulls);

@@ -13,7 +13,10 @@
  *	provider_mshare.c		flips by one ioctl() on an msharefs region
  *	provider_mprotect.c		flips by a signal to each process
  *	faults.c				what a write into closed buffers does
+ *	fault_log.c				the last of them
  *	freeze.c				closings, their limits, and the worker that ends them
+ *	control.c				the way in without SQL, for pg_mshare_ctl
+ *	watch.c					who writes what, seen by closing the pool
  *	functions.c				the SQL interface
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -69,6 +72,7 @@ int			mshare_huge_pages = POOL_HUGE_OFF;
 int			mshare_on_fault = ON_FAULT_WAIT;
 int			mshare_freeze_timeout = 10000;
 bool		mshare_debug_ignore_header_lock = false;
+int			mshare_debug_max_ranges = POOL_MAX_RANGES;
 
 const Provider *provider = NULL;
 
@@ -131,6 +135,14 @@ define_settings(void)
 							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							 NULL, NULL, NULL);
 
+	DefineCustomIntVariable("pg_mshare.debug_max_ranges",
+							"Limits the ranges of different protection.",
+							"For tests only.",
+							&mshare_debug_max_ranges,
+							POOL_MAX_RANGES, 8, POOL_MAX_RANGES,
+							PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							NULL, NULL, NULL);
+
 	MarkGUCPrefixReserved("pg_mshare");
 }
 
@@ -161,8 +173,10 @@ mshare_shmem_startup(void)
 	if (first)
 	{
 		processes_startup();
+		fault_log_startup();
 		faults_startup();
 	}
+	faults_name_wait_event();
 }
 
 void

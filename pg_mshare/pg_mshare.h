@@ -13,7 +13,9 @@
 #include <signal.h>
 
 #include "datatype/timestamp.h"
+#include "miscadmin.h"
 #include "port/atomics.h"
+#include "storage/buf_internals.h"
 
 #include "compat.h"
 
@@ -38,9 +40,10 @@ typedef struct PoolRange
 
 /*
  * The protection of the whole pool: ranges in order, without holes, neighbours
- * different.  "change" is the step that led here from the plan before.
+ * different.  "change" is the step that led here from the plan before; its count
+ * is 0 if the step had several ranges.
  */
-#define POOL_MAX_RANGES 1024
+#define POOL_MAX_RANGES 8192
 
 typedef struct PoolPlan
 {
@@ -78,9 +81,12 @@ typedef struct Provider
 	 */
 	char	   *(*map) (Size *bytes, Size *page_size, int elevel);
 
-	/* Publish the change and carry it out; false with the reason in result. */
-	bool		(*protect) (const PoolRange *change, TimestampTz deadline,
-							FlipResult *result);
+	/*
+	 * Publish the changes, ranges in order that do not overlap, and carry them
+	 * out; false with the reason in result.
+	 */
+	bool		(*protect) (const PoolRange *changes, int nchanges,
+							TimestampTz deadline, FlipResult *result);
 
 	/*
 	 * Bring this process's own mapping up to date.  Called with the flip
@@ -123,6 +129,7 @@ extern int	mshare_huge_pages;
 extern int	mshare_on_fault;
 extern int	mshare_freeze_timeout;	/* ms */
 extern bool mshare_debug_ignore_header_lock;
+extern int	mshare_debug_max_ranges;
 
 extern void mshare_require_preload(void);
 extern void mshare_require(void);
@@ -151,7 +158,7 @@ extern Size pool_page_size;
 extern void pool_startup(const Provider *wanted, bool fallback);
 extern bool pool_contains(const void *address);
 extern void pool_range_bytes(const PoolRange *range, Size *offset, Size *size);
-extern uint32 pool_publish(const PoolRange *change);
+extern uint32 pool_publish(const PoolRange *changes, int nchanges);
 extern void pool_wake(void);
 extern const PoolPlan *pool_plan(void);
 extern void pool_copy_plan(PoolPlan *copy);
@@ -159,8 +166,9 @@ extern PoolProtection pool_buffer_protection(int buffer);
 extern bool pool_protection(PoolProtection *protection);
 extern bool pool_is_open(void);
 extern int	pool_prot_flags(PoolProtection protection);
-extern bool pool_protect(const PoolRange *change, TimestampTz deadline,
-						 FlipResult *result);
+extern bool pool_protect(const PoolRange *changes, int nchanges,
+						 TimestampTz deadline, FlipResult *result);
+extern int	pool_ranges_limit(void);
 extern const char *protection_name(PoolProtection protection);
 
 /* ----------
@@ -194,7 +202,42 @@ extern int	processes_unregistered(void);
  * faults.c
  * ----------
  */
+typedef enum FaultAccess
+{
+	FAULT_UNKNOWN,
+	FAULT_READ,
+	FAULT_WRITE,
+	FAULT_EXEC
+} FaultAccess;
+
+/* An access to a closed buffer */
+typedef struct Fault
+{
+	TimestampTz time;
+	int			pid;
+	BackendType backend_type;
+	FaultAccess access;
+	int			buffer;			/* counted from 0 */
+	bool		holds_block;	/* the tag says which */
+	BufferTag	tag;
+} Fault;
+
 extern void faults_startup(void);
+extern void faults_name_wait_event(void);
+extern const char *fault_access_name(FaultAccess access);
+
+/* ----------
+ * fault_log.c
+ * ----------
+ */
+#define FAULT_LOG_SIZE 1024
+
+extern void fault_log_startup(void);
+extern uint32 fault_log_add(const Fault *fault);
+extern void fault_log_end(uint32 number, int64 waited_us);
+extern uint32 fault_log_last(void);
+extern void fault_log_wait(uint32 last, int64 timeout_us);
+extern bool fault_log_read(uint32 number, Fault *fault, int64 *waited_us);
 
 /* ----------
  * freeze.c
@@ -209,9 +252,49 @@ extern TimestampTz freeze_frozen_since(void);
 
 extern void closing_flip(const PoolRange *range, int64 hold_us,
 						 FlipResult *down, FlipResult *up);
-extern void closing_protect(const PoolRange *range, FlipResult *result);
+extern void closing_protect(const PoolRange *ranges, int nranges, FlipResult *result);
 extern void closing_freeze(int64 timeout_us);
 extern bool closing_thaw(void);
+extern bool closing_is(uint64 serial);
+
+extern uint64 closing_watch(void);
+extern bool closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges);
+extern void closing_watch_end(uint64 serial);
+extern bool closing_is_watch(void);
+
+/* ----------
+ * control.c
+ * ----------
+ */
+typedef enum ControlRequest
+{
+	CONTROL_STATUS,
+	CONTROL_FREEZE,
+	CONTROL_THAW
+} ControlRequest;
+
+extern void control_signal_handler(int signo);
+extern bool control_pending(void);
+extern ControlRequest control_request(void);
+extern void control_write_state(const char *state, bool done, const char *answer);
+extern void control_remove_state(void);
+
+/* ----------
+ * watch.c
+ * ----------
+ */
+
+/* The first writes into granules of a pool that was closed for that */
+typedef struct Watch
+{
+	int			granule;		/* buffers */
+	int			nwrites;
+	Fault	   *writes;			/* by relation and granule */
+	bool		ended_early;
+} Watch;
+
+extern Watch *watch_writes(int64 duration_us, int granule);
+extern int	watch_compare_relations(const Fault *x, const Fault *y);
 
 /* ----------
  * Futexes in shared memory (pool.c)

@@ -94,7 +94,7 @@ pool_reopen(void)
 	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
 	FlipResult	result;
 
-	if (!pool_protect(&whole,
+	if (!pool_protect(&whole, 1,
 					  GetCurrentTimestamp() + RESTART_TIMEOUT_MS * INT64CONST(1000),
 					  &result))
 	{
@@ -146,8 +146,6 @@ plan_append(PoolPlan *plan, int first, int end, PoolProtection protection)
 {
 	PoolRange  *last = plan->nranges > 0 ? &plan->ranges[plan->nranges - 1] : NULL;
 
-	if (first >= end)
-		return;
 	if (last != NULL && last->protection == protection)
 		last->count += end - first;
 	else
@@ -155,36 +153,49 @@ plan_append(PoolPlan *plan, int first, int end, PoolProtection protection)
 }
 
 /*
- * Put a change into force on paper and return the new generation.  The caller
- * has made sure that there is room: a change adds two ranges at most.
+ * Put changes into force on paper and return the new generation.  The caller has
+ * made sure that there is room: each adds two ranges at most.
  */
 uint32
-pool_publish(const PoolRange *change)
+pool_publish(const PoolRange *changes, int nchanges)
 {
 	uint32		generation = pg_atomic_read_u32(&pool->generation);
 	const PoolPlan *old = &pool->plans[generation & 1];
+	const PoolRange *range = old->ranges;
+	const PoolRange *change = changes;
 	PoolPlan   *new;
-	int			end = change->first + change->count;
 
 	/* 0 means "unknown"; skip it without changing the order of the plans. */
 	if (++generation == 0)
 		generation = 2;
 	new = &pool->plans[generation & 1];
 
-	new->change = *change;
-	new->nranges = 0;
-	for (int i = 0; i < old->nranges; i++)
-	{
-		const PoolRange *range = &old->ranges[i];
+	if (nchanges == 1)
+		new->change = *changes;
+	else
+		new->change.count = 0;
 
-		plan_append(new, range->first,
-					Min(range->first + range->count, change->first),
-					range->protection);
-		if (range->first <= change->first &&
-			change->first < range->first + range->count)
-			plan_append(new, change->first, end, change->protection);
-		plan_append(new, Max(range->first, end), range->first + range->count,
-					range->protection);
+	new->nranges = 0;
+	for (int first = 0; first < NBuffers;)
+	{
+		bool		pending = change < changes + nchanges;
+		int			end;
+
+		if (pending && change->first == first)
+		{
+			end = first + change->count;
+			plan_append(new, first, end, change->protection);
+			change++;
+		}
+		else
+		{
+			while (range->first + range->count <= first)
+				range++;
+			end = Min(range->first + range->count,
+					  pending ? change->first : NBuffers);
+			plan_append(new, first, end, range->protection);
+		}
+		first = end;
 	}
 
 	/* A full barrier: the plan is complete before it is in force. */
@@ -287,9 +298,28 @@ pool_prot_flags(PoolProtection protection)
 	return PROT_NONE;
 }
 
-/* Change the protection of a range for every process, and time it. */
+/*
+ * How many ranges the plan may have.  Each is a mapping to the kernel, in every
+ * process or in the region, and it must have room for others.
+ */
+int
+pool_ranges_limit(void)
+{
+	FILE	   *file = fopen("/proc/sys/vm/max_map_count", "r");
+	int			mappings;
+
+	if (file == NULL)
+		return mshare_debug_max_ranges;
+	if (fscanf(file, "%d", &mappings) != 1)
+		mappings = 2 * POOL_MAX_RANGES;
+	fclose(file);
+	return Min(mshare_debug_max_ranges, mappings / 2);
+}
+
+/* Change the protection of ranges for every process, and time it. */
 bool
-pool_protect(const PoolRange *change, TimestampTz deadline, FlipResult *result)
+pool_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
+			 FlipResult *result)
 {
 	instr_time	start;
 	instr_time	elapsed;
@@ -297,7 +327,7 @@ pool_protect(const PoolRange *change, TimestampTz deadline, FlipResult *result)
 
 	memset(result, 0, sizeof(*result));
 	INSTR_TIME_SET_CURRENT(start);
-	done = provider->protect(change, deadline, result);
+	done = provider->protect(changes, nchanges, deadline, result);
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, start);
 

@@ -53,7 +53,7 @@ apply(const PoolRange *range)
 
 /*
  * Bring this process's mapping to the plan in force.  If it is just one step
- * behind, that step is one mprotect() call, whatever the ranges are.
+ * behind, and that step is of one range, it is one mprotect() call.
  */
 static void
 mprotect_catch_up(void)
@@ -67,7 +67,8 @@ mprotect_catch_up(void)
 		int			failed = 0;
 
 		pg_read_barrier();
-		if (process_generation() + 1 == generation && process_generation() != 0)
+		if (process_generation() + 1 == generation && process_generation() != 0 &&
+			plan->change.count > 0)
 			failed = apply(&plan->change);
 		else
 		{
@@ -197,12 +198,12 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 }
 
 static bool
-mprotect_protect(const PoolRange *change, TimestampTz deadline,
+mprotect_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 				 FlipResult *result)
 {
 	sigset_t	flip;
 	sigset_t	saved;
-	uint32		generation = pool_publish(change);
+	uint32		generation = pool_publish(changes, nchanges);
 
 	/* Wake the parked first: they have the furthest to go. */
 	pool_wake();

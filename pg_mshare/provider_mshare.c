@@ -242,31 +242,37 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 }
 
 static bool
-region_protect(const PoolRange *change, TimestampTz deadline,
+region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 			   FlipResult *result)
 {
-	bool		opening = change->protection == POOL_READWRITE;
-	struct mshare_protect protect = {.prot = pool_prot_flags(change->protection)};
-	Size		offset;
-	Size		size;
-
-	pool_range_bytes(change, &offset, &size);
-	protect.region_offset = offset;
-	protect.size = size;
+	bool		opening = changes->protection == POOL_READWRITE;
 
 	/*
 	 * Parked faults act on the plan: it closes before the region does and opens
 	 * after it, or they would retry against a region that is still closed.
+	 * Several changes at once are all of one kind.
 	 */
 	if (!opening)
-		pool_publish(change);
-	if (ioctl(region_fd, MSHAREFS_PROTECT, &protect) < 0)
+		pool_publish(changes, nchanges);
+	for (int i = 0; i < nchanges; i++)
 	{
-		result->sys_errno = errno;
-		return false;
+		struct mshare_protect protect = {
+			.prot = pool_prot_flags(changes[i].protection)
+		};
+		Size		offset;
+		Size		size;
+
+		pool_range_bytes(&changes[i], &offset, &size);
+		protect.region_offset = offset;
+		protect.size = size;
+		if (ioctl(region_fd, MSHAREFS_PROTECT, &protect) < 0)
+		{
+			result->sys_errno = errno;
+			return false;
+		}
 	}
 	if (opening)
-		pool_publish(change);
+		pool_publish(changes, nchanges);
 	pool_wake();
 	return true;
 }

@@ -25,7 +25,7 @@ SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
 	private_page_table_bytes > 0 AS private_page_tables,
 	processes >= 5 AS processes,
 	flips >= 0 AS flips, last_flip_us >= 0 AS last_flip,
-	frozen_since IS NULL AS not_frozen, waiters
+	frozen_since IS NULL AS not_frozen, waiters, ranges
 FROM pg_mshare_status, pg_settings WHERE name = 'shared_buffers';
 
 -- flip
@@ -82,6 +82,41 @@ SELECT * FROM error_of('SELECT pg_mshare_protect(''w'')');
 SELECT * FROM error_of('SELECT pg_mshare_protect(''none'')');
 SELECT * FROM error_of('SELECT pg_mshare_protect(''r'', -1)');
 
+-- the buffers of a relation
+CREATE TABLE watched AS SELECT g AS id, 0 AS v FROM generate_series(1, 1000) g;
+CREATE VIEW no_storage AS SELECT 1;
+CREATE TEMP TABLE local_buffers (i int);
+VACUUM watched;
+CREATE FUNCTION protect_relation(OUT closed text, OUT ranges boolean, OUT buffers boolean, OUT opened text)
+LANGUAGE plpgsql AS $$
+DECLARE
+	this record;
+BEGIN
+	this := pg_mshare_protect_relation('watched', 'r');
+	closed := protection FROM pg_mshare_status;
+	ranges := this.ranges >= 1 AND (SELECT count(*) = this.ranges FROM pg_mshare_ranges WHERE protection = 'r');
+	buffers := this.buffers >= pg_relation_size('watched') / current_setting('block_size')::int
+		AND this.bytes = this.buffers * current_setting('block_size')::bigint
+		AND (SELECT sum(r.buffers) = this.buffers FROM pg_mshare_ranges r WHERE protection = 'r');
+	PERFORM pg_mshare_protect_relation('watched', 'rw');
+	opened := protection FROM pg_mshare_status;
+END $$;
+SELECT protect_relation() IS NOT NULL AS warm;
+SELECT * FROM protect_relation();
+SELECT * FROM error_of('SELECT pg_mshare_protect_relation(''no_storage'', ''r'')');
+SELECT * FROM error_of('SELECT pg_mshare_protect_relation(''local_buffers'', ''r'')');
+SELECT * FROM error_of('SELECT pg_mshare_protect_relation(''watched'', ''w'')');
+
+-- a watch that sees nothing
+SELECT * FROM pg_mshare_watch('20 ms');
+SELECT * FROM error_of('SELECT pg_mshare_watch(''0'')');
+SELECT * FROM error_of('SELECT pg_mshare_watch(''1 hour'')');
+SELECT * FROM error_of('SELECT pg_mshare_watch(''1 s'', 32)');
+SELECT * FROM error_of('SELECT pg_mshare_watch(''1 s'', 2049)');
+
+-- faults
+SELECT count(*) = 0 AS none FROM pg_mshare_faults WHERE pid = pg_backend_pid();
+
 -- freeze and thaw
 SELECT pg_mshare_thaw() AS thaw_of_nothing;
 CREATE FUNCTION freeze_thaw(OUT frozen text, OUT since boolean, OUT again text,
@@ -126,8 +161,12 @@ SELECT pg_mshare_flip();
 SELECT pg_mshare_protect('rw');
 SELECT pg_mshare_freeze();
 SELECT pg_mshare_thaw();
+SELECT pg_mshare_protect_relation('pg_class', 'rw');
+SELECT pg_mshare_watch('1 s');
 SELECT count(*) FROM pg_mshare_backends;
+SELECT count(*) FROM pg_mshare_faults;
 SET ROLE regress_mshare_monitor;
+SELECT count(*) >= 0 AS readable FROM pg_mshare_faults;
 SELECT count(*) > 0 AS readable FROM pg_mshare_backends;
 SELECT pg_mshare_freeze();
 RESET ROLE;
@@ -138,5 +177,7 @@ SELECT name, setting, unit, context, min_val, max_val, enumvals FROM pg_settings
 WHERE name LIKE 'pg\_mshare.%' AND name NOT IN ('pg_mshare.provider') ORDER BY name COLLATE "C";
 SET pg_mshare.freeze_timeout = '1s';
 
-DROP FUNCTION error_of, protect_tail, freeze_thaw;
+DROP FUNCTION error_of, protect_tail, protect_relation, freeze_thaw;
+DROP VIEW no_storage;
+DROP TABLE watched, local_buffers;
 DROP EXTENSION pg_mshare;

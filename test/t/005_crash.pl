@@ -29,14 +29,20 @@ my $pid = $writer->query_safe('SELECT pg_backend_pid()');
 $admin->query_safe('SELECT pg_mshare_freeze()');
 $writer->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v + 1;\n");
 ok(restarted(), 'a write into a closed page crashes and the server restarts');
-ok($node->log_contains(qr/pg_mshare: process $pid crashes: its access to byte \d+ of buffer \d+ is denied, the buffer's protection is r\n/),
-	'the log names the writer and the buffer');
+my $relation = $node->safe_psql('postgres', q{
+	SELECT concat_ws('/', t.oid, d.oid, pg_relation_filenode('t'))
+	FROM pg_database d, pg_tablespace t WHERE datname = 'postgres' AND spcname = 'pg_default'});
+ok($node->log_contains(qr/pg_mshare: process $pid \(client backend\) crashes: its write to byte \d+ of buffer \d+, block 0 of relation $relation \(main\), is denied, the buffer's protection is r\n/),
+	'the log names the writer, the buffer and the block');
+is($node->safe_psql('postgres', 'SELECT pid, backend_type, relation, fork, block, access, waited_us IS NULL FROM pg_mshare_faults'),
+	"$pid|client backend|t|main|0|write|t", 'and so does pg_mshare_faults, across the restart');
 ok($node->log_contains(qr/\(PID $pid\) was terminated by signal 11/), 'it died of SIGSEGV');
 is(status($node, 'protection'), 'rw', 'the pool is read-write again');
 is($node->safe_psql('postgres', 'SELECT v FROM t'), 1, 'the write was not done');
 eval { $_->quit } for $admin, $writer;
 
-# 'none' is allowed here, and denies reading
+# 'none' is allowed here, and denies reading; hint bits were lost in the crash
+$node->safe_psql('postgres', 'VACUUM');
 my ($rc, $out, $err) = $node->psql('postgres', "SELECT down_us > 0 FROM pg_mshare_flip('none')");
 is($out, 't', "a flip to 'none'");
 my $reader = $node->background_psql('postgres', on_error_stop => 0);
@@ -47,7 +53,9 @@ $admin->query_until(qr/started/, "\\echo started\nSELECT pg_mshare_protect('none
 wait_until(5, sub { $node->log_contains(qr/are closed \(none\)/) });
 $reader->query_until(qr/started/, "\\echo started\nSELECT v FROM t;\n");
 ok(restarted(), "a read from a page closed with 'none' crashes");
-ok($node->log_contains(qr/is denied, the buffer's protection is none/), 'and is named');
+ok($node->log_contains(qr/its read of byte \d+ of buffer \d+.* is denied, the buffer's protection is none/), 'and is named');
+($rc, $out, $err) = $node->psql('postgres', "SELECT * FROM pg_mshare_watch('1 s')");
+like($err, qr/writes can be watched only if pg_mshare.on_fault is wait/, 'a watch would crash writers: refused');
 eval { $_->quit } for $admin, $reader;
 
 # 10. SIGSEGV from elsewhere is handed on
@@ -66,7 +74,7 @@ for my $where ('crash', 'wait')
 	kill 'SEGV', $pid;
 	ok(restarted(), "on_fault = $where: SIGSEGV from elsewhere crashes as without us");
 	ok($node->log_contains(qr/\(PID $pid\) was terminated by signal 11/), 'by the signal itself');
-	ok(!$node->log_contains(qr/pg_mshare: process $pid/), 'and is not taken for a denied access');
+	ok(!$node->log_contains(qr/pg_mshare: process $pid /), 'and is not taken for a denied access');
 	eval { $session->quit };
 }
 
