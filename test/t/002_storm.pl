@@ -60,6 +60,15 @@ while (time < $end)
 	if ($provider eq 'mprotect')
 	{
 		my ($writable) = pids_by_mapping($node, $address, $bytes, qr/w/);
+
+		# A child that has not run since its fork is not waited for: it catches up first.
+		if (@$writable)
+		{
+			sleep 0.5;
+			my %before = map { $_ => 1 } @$writable;
+			($writable) = pids_by_mapping($node, $address, $bytes, qr/w/);
+			$writable = [ grep { $before{$_} } @$writable ];
+		}
 		$late += @$writable;
 		diag("writable: @$writable") if @$writable;
 	}
