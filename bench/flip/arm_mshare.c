@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: PostgreSQL
 /*
- * mshare: the range is a region whose page tables all sharers use; one ioctl
+ * mshare: the range is in a region whose page tables all sharers use; one ioctl
  * changes its protection for them.
+ *
+ * leaf: the same without what views bring. The range lies across the border of
+ * two chunks of 1 GiB, each of which holds a page that is not in it: so neither
+ * is flipped whole, and the kernel writes every entry, once for all sharers.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,9 +24,6 @@
 
 #define MSHAREFS	"/sys/fs/mshare"
 
-static int region = -1;
-static uint64_t size;
-
 /* What windows and region sizes are multiples of: mshare_info tells. */
 static uint64_t granule(void)
 {
@@ -39,29 +40,28 @@ static uint64_t granule(void)
 
 static uint64_t window_bytes(const struct range *r)
 {
-	uint64_t unit = granule();
+	uint64_t unit = granule(), end = r->region_offset + r->bytes;
 
-	return (r->bytes + unit - 1) / unit * unit;
+	return (end + unit - 1) / unit * unit;
 }
 
 static char *attach(const struct range *r)
 {
-	void *p = mmap(NULL, window_bytes(r), PROT_READ | PROT_WRITE, MAP_SHARED, region, 0);
+	char *p = mmap(NULL, window_bytes(r), PROT_READ | PROT_WRITE, MAP_SHARED, r->region, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	return p == MAP_FAILED ? NULL : p + r->region_offset;
 }
 
-static void teardown(void)
+static void teardown(struct range *r)
 {
-	close(region);
-	region = -1;
+	close(r->region);
 }
 
-static struct mshare_stat region_stat(void)
+static struct mshare_stat region_stat(const struct range *r)
 {
 	struct mshare_stat stat = { .size = sizeof(stat) };
 
-	if (ioctl(region, MSHAREFS_STAT, &stat) != 0) {
+	if (ioctl(r->region, MSHAREFS_STAT, &stat) != 0) {
 		perror("flip: MSHAREFS_STAT");
 		exit(1);
 	}
@@ -99,7 +99,7 @@ static bool populate(struct range *r)
 			/* The next strip takes as long as the last ones. */
 			if (i && (now() - start) * (i + 1) / i > populate_seconds)
 				break;
-			touch(base, r, i * strip, (i + 1) * strip);
+			touch(base, r, i * strip, (i + 1) * strip, touch_step);
 			*dense = (i + 1) * strip;
 		}
 		_exit(0);
@@ -111,72 +111,113 @@ static bool populate(struct range *r)
 	return true;
 }
 
-static bool setup(struct range *r)
+static bool map(const struct range *r, uint64_t offset, uint64_t size)
 {
-	if (granule() == 0)
-		return fail("no msharefs at " MSHAREFS " (mount -t msharefs msharefs " MSHAREFS ")");
-	region = open(MSHAREFS, O_TMPFILE | O_RDWR, 0600);
-	if (region < 0)
-		return fail("open of an unnamed region in " MSHAREFS ": %s", strerror(errno));
-	size = r->bytes;
-	if (ftruncate(region, window_bytes(r)) != 0) {
-		fail("ftruncate of the region: %s", strerror(errno));
-		goto err_region;
-	}
-	for (uint64_t at = 0; at < r->bytes; at += r->piece) {
-		struct mshare_create create = {
-			.region_offset = at,
-			.size = r->piece,
-			.prot = PROT_READ | PROT_WRITE,
-			.flags = MAP_SHARED | MAP_NORESERVE,
-			.fd = r->object,
-		};
+	struct mshare_create create = {
+		.region_offset = offset,
+		.size = size,
+		.prot = PROT_READ | PROT_WRITE,
+		.flags = MAP_SHARED | MAP_NORESERVE,
+		.fd = r->object,
+	};
 
-		if (ioctl(region, MSHAREFS_CREATE_MAPPING, &create) != 0) {
-			fail("MSHAREFS_CREATE_MAPPING at %llu: %s",
-			     (unsigned long long)at, strerror(errno));
-			goto err_region;
-		}
-	}
-	if (!populate(r))
-		goto err_region;
-	if (region_stat().resident_bytes != range_pages_present(r) * PAGE) {
-		fail("%llu bytes are present in the region's page tables, not %llu",
-		     (unsigned long long)region_stat().resident_bytes,
-		     (unsigned long long)range_pages_present(r) * PAGE);
-		goto err_region;
+	if (ioctl(r->region, MSHAREFS_CREATE_MAPPING, &create) != 0)
+		return fail("MSHAREFS_CREATE_MAPPING at %llu: %s",
+			    (unsigned long long)offset, strerror(errno));
+	return true;
+}
+
+static bool open_region(struct range *r, uint64_t offset)
+{
+	r->region_offset = offset;
+	if (granule() == 0)
+		return lack("no msharefs at " MSHAREFS " (mount -t msharefs msharefs " MSHAREFS ")");
+	r->region = open(MSHAREFS, O_TMPFILE | O_RDWR, 0600);
+	if (r->region < 0)
+		return fail("open of an unnamed region in " MSHAREFS ": %s", strerror(errno));
+	if (ftruncate(r->region, window_bytes(r)) != 0) {
+		fail("ftruncate of the region: %s", strerror(errno));
+		teardown(r);
+		return false;
 	}
 	return true;
+}
 
-err_region:
-	teardown();
+static bool fill(struct range *r)
+{
+	uint64_t resident;
+
+	for (uint64_t at = 0; at < r->bytes; at += r->piece)
+		if (!map(r, r->region_offset + at, r->piece))
+			return false;
+	if (!populate(r))
+		return false;
+	resident = region_stat(r).resident_bytes;
+	if (resident != range_pages_present(r) * PAGE)
+		return fail("%llu bytes are present in the region's page tables, not %llu",
+			    (unsigned long long)resident,
+			    (unsigned long long)range_pages_present(r) * PAGE);
+	return true;
+}
+
+static bool setup(struct range *r)
+{
+	if (!open_region(r, 0))
+		return false;
+	if (fill(r))
+		return true;
+	teardown(r);
 	return false;
 }
 
-static bool protect(int prot)
+static bool setup_leaf(struct range *r)
 {
-	struct mshare_protect request = { .size = size, .prot = prot };
+	if (!open_region(r, GiB - r->bytes / 2))
+		return false;
+	if (fill(r) && map(r, 0, PAGE) && map(r, 2 * GiB - PAGE, PAGE))
+		return true;
+	teardown(r);
+	return false;
+}
 
-	if (ioctl(region, MSHAREFS_PROTECT, &request) != 0)
+static bool protect(const struct range *r, int prot)
+{
+	struct mshare_protect request = {
+		.region_offset = r->region_offset,
+		.size = r->bytes,
+		.prot = prot,
+	};
+
+	if (ioctl(r->region, MSHAREFS_PROTECT, &request) != 0)
 		return fail("MSHAREFS_PROTECT: %s", strerror(errno));
 	return true;
 }
 
-static uint64_t entries_written(void)
+static uint64_t entries_written(const struct range *r)
 {
-	return region_stat().flip_entries;
+	return region_stat(r).flip_entries;
 }
 
-static bool shootdowns(uint64_t *count)
+static uint64_t shootdowns(const struct range *r)
 {
-	*count = region_stat().shootdowns;
-	return true;
+	return region_stat(r).shootdowns;
 }
 
 const struct arm arm_mshare = {
 	.name = "mshare",
 	.max_bytes = UINT64_MAX,
 	.setup = setup,
+	.teardown = teardown,
+	.attach = attach,
+	.protect = protect,
+	.entries_written = entries_written,
+	.shootdowns = shootdowns,
+};
+
+const struct arm arm_leaf = {
+	.name = "leaf",
+	.max_bytes = 1 * GiB,
+	.setup = setup_leaf,
 	.teardown = teardown,
 	.attach = attach,
 	.protect = protect,

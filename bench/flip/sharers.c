@@ -2,7 +2,7 @@
 /*
  * The processes that map the range: idle in a futex wait, or running, reading
  * their mapping page by page in random order. Each obeys a command word of its
- * own; a probe is a store whose outcome (done or SIGSEGV) it reports.
+ * own; a probe is a store whose outcome (done, or a signal) it reports.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,7 @@ struct seat {
 	_Atomic uint32_t command;
 	_Atomic uint32_t outcome;
 	_Atomic uint32_t error;		/* errno of a failed attach */
+	uint64_t touch_faults, touch_table_bytes;
 	pid_t pid;
 } __attribute__((aligned(64)));
 
@@ -34,11 +36,16 @@ static struct {
 } *crew;
 static int crew_size;
 
+uint64_t touch_step = PAGE;
+
 static volatile sig_atomic_t probing;
 static sigjmp_buf after_fault;
+static const struct arm *own_arm;	/* in a sharer */
 
-static void on_segv(int signo)
+static void on_fault(int signo)
 {
+	if (own_arm->repair && own_arm->repair())
+		return;
 	if (probing)
 		siglongjmp(after_fault, 1);
 	signal(signo, SIG_DFL);
@@ -52,6 +59,8 @@ static enum outcome store(volatile char *p)
 		probing = 1;
 		*p = *p;
 		outcome = STORED;
+	} else if (own_arm->resume) {
+		own_arm->resume();
 	}
 	probing = 0;
 	return outcome;
@@ -74,11 +83,10 @@ static char *pick(char *base, const struct range *r, uint64_t *random)
 	       (n >> 32) % (r->dense / PAGE) * PAGE;
 }
 
-/* Read once in each unit that one fault maps, in bytes from..to of each piece. */
-void touch(const char *base, const struct range *r, uint64_t from, uint64_t to)
+/* Read once in each `step` of the bytes from..to of each piece. */
+void touch(const char *base, const struct range *r, uint64_t from, uint64_t to,
+	   uint64_t step)
 {
-	uint64_t step = fault_around(0);
-
 	for (uint64_t piece = 0; piece < r->bytes; piece += r->piece)
 		for (uint64_t at = from; at < to; at += step)
 			(void)*(volatile const char *)(base + piece + at);
@@ -102,17 +110,46 @@ static void choose_cpu(int number, int count)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
+static uint64_t own_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* Read all of the range, at most 65,536 times, and tell what that took. */
+static void touch_all(const char *base, const struct range *r, struct seat *seat,
+		      uint64_t tables_before)
+{
+	uint64_t step = touch_step, faults;
+
+	while (r->bytes / step > 65536)
+		step *= 2;
+	/* The first time is for the code and the counters themselves. */
+	for (int round = 0; round < 2; round++) {
+		faults = own_faults();
+		touch(base, r, 0, round ? r->dense : 0, step);
+		seat->touch_faults = own_faults() - faults;
+	}
+	seat->touch_table_bytes = status_kib(0, "VmPTE:") * KiB - tables_before;
+}
+
 static void __attribute__((noreturn))
 sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 {
 	uint64_t random = getpid() * 0x9E3779B97F4A7C15ULL;
-	struct sigaction segv = { .sa_handler = on_segv };
+	struct sigaction on_denial = { .sa_handler = on_fault };
+	uint64_t tables;
 	char *base;
 
-	sigaction(SIGSEGV, &segv, NULL);
+	own_arm = arm;
+	sigaction(SIGSEGV, &on_denial, NULL);
+	sigaction(SIGBUS, &on_denial, NULL);
+	tables = status_kib(0, "VmPTE:") * KiB;
 	base = arm->attach(r);
 	if (base)
-		touch(base, r, 0, r->dense);
+		touch_all(base, r, seat, tables);
 	else
 		seat->error = errno ? errno : EINVAL;
 	crew->ready++;
@@ -195,19 +232,45 @@ void sharers_set_running(bool running)
 	usleep(20000);
 }
 
-bool sharers_probe_store(int number, bool *faulted)
+static void probe_begin(struct seat *seat)
+{
+	seat->outcome = PENDING;
+	command(seat, PROBE);
+}
+
+static bool probe_end(int number, bool *faulted)
 {
 	struct seat *seat = &crew->seats[number];
 	int status;
 
-	seat->outcome = PENDING;
-	command(seat, PROBE);
 	while (seat->outcome == PENDING) {
 		if (waitpid(seat->pid, &status, WNOHANG) == seat->pid)
 			return fail("sharer %d died with wait status 0x%x", number, status);
 		futex_wait(&seat->outcome, PENDING);
 	}
 	*faulted = seat->outcome == FAULTED;
+	return true;
+}
+
+bool sharers_probe_store(int number, bool *faulted)
+{
+	probe_begin(&crew->seats[number]);
+	return probe_end(number, faulted);
+}
+
+/* Have each sharer store once; returns when all have, false if one could not. */
+bool sharers_store_everywhere(void)
+{
+	bool faulted;
+
+	for (int i = 0; i < crew_size; i++)
+		probe_begin(&crew->seats[i]);
+	for (int i = 0; i < crew_size; i++) {
+		if (!probe_end(i, &faulted))
+			return false;
+		if (faulted)
+			return fail("a store in sharer %d faulted for good", i);
+	}
 	return true;
 }
 
@@ -230,11 +293,50 @@ pid_t sharers_group(void)
 	return crew->seats[0].pid;
 }
 
-uint64_t sharers_pages_mapped(void)
+static uint64_t status_sum(const char *key)
 {
-	uint64_t pages = 0;
+	uint64_t kib = 0;
 
 	for (int i = 0; i < crew_size; i++)
-		pages += resident_pages(crew->seats[i].pid);
-	return pages;
+		kib += status_kib(crew->seats[i].pid, key);
+	return kib * KiB;
+}
+
+uint64_t sharers_pages_mapped(void)
+{
+	return status_sum("RssShmem:") / PAGE;
+}
+
+uint64_t sharers_table_bytes(void)
+{
+	return status_sum("VmPTE:");
+}
+
+uint64_t sharers_faults(void)
+{
+	uint64_t faults = 0;
+
+	for (int i = 0; i < crew_size; i++)
+		faults += faults_of(crew->seats[i].pid);
+	return faults;
+}
+
+uint64_t sharers_touch_faults(void)
+{
+	uint64_t most = 0;
+
+	for (int i = 0; i < crew_size; i++)
+		if (crew->seats[i].touch_faults > most)
+			most = crew->seats[i].touch_faults;
+	return most;
+}
+
+uint64_t sharers_touch_table_bytes(void)
+{
+	uint64_t most = 0;
+
+	for (int i = 0; i < crew_size; i++)
+		if (crew->seats[i].touch_table_bytes > most)
+			most = crew->seats[i].touch_table_bytes;
+	return most;
 }

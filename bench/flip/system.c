@@ -48,7 +48,7 @@ void *shared_memory(size_t size)
 }
 
 /* The number after `key` at the start of a line of a file; 0 if none. */
-static uint64_t number_in(const char *path, const char *key)
+uint64_t number_in(const char *path, const char *key)
 {
 	char line[256];
 	unsigned long long value = 0;
@@ -71,13 +71,54 @@ uint64_t memory_available(void)
 	return number_in("/proc/meminfo", "MemAvailable:") * KiB;
 }
 
-/* Shared-memory pages that are present in a process's page tables. */
-uint64_t resident_pages(pid_t pid)
+/* Of all processes, the kernel's own tables not among them. */
+uint64_t page_table_bytes(void)
 {
-	char path[64];
+	return number_in("/proc/meminfo", "PageTables:") * KiB;
+}
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	return number_in(path, "RssShmem:") * KiB / PAGE;
+bool number_to(const char *path, uint64_t value)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f)
+		return false;
+	fprintf(f, "%llu\n", (unsigned long long)value);
+	return fclose(f) == 0;
+}
+
+/* The path of a process's file; pid 0 is the caller. */
+static const char *proc_path(pid_t pid, const char *file)
+{
+	static char path[64];
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	else
+		snprintf(path, sizeof(path), "/proc/self/%s", file);
+	return path;
+}
+
+/* A line of a process's status, in KiB. */
+uint64_t status_kib(pid_t pid, const char *key)
+{
+	return number_in(proc_path(pid, "status"), key);
+}
+
+/* Minor and major faults of a process. */
+uint64_t faults_of(pid_t pid)
+{
+	unsigned long long minor = 0, major = 0;
+	FILE *f = fopen(proc_path(pid, "stat"), "r");
+
+	if (!f)
+		return 0;
+	/* pid (name) state ppid pgrp session tty tpgid flags minflt cminflt majflt */
+	if (fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %llu %*u %llu",
+		   &minor, &major) != 2)
+		minor = major = 0;
+	fclose(f);
+	return minor + major;
 }
 
 /* Sum over all CPUs of one row of /proc/interrupts, "TLB" or "CAL". */
@@ -113,12 +154,9 @@ uint64_t interrupts(const char *row)
 uint64_t fault_around(uint64_t bytes)
 {
 	uint64_t value;
-	FILE *f;
 
-	if (bytes && (f = fopen(FAULT_AROUND, "w"))) {
-		fprintf(f, "%llu\n", (unsigned long long)bytes);
-		fclose(f);
-	}
+	if (bytes)
+		number_to(FAULT_AROUND, bytes);
 	value = number_in(FAULT_AROUND, "");
 	return value ? value : PAGE;
 }
@@ -126,14 +164,11 @@ uint64_t fault_around(uint64_t bytes)
 /* Time of one bare flush of the TLBs of all CPUs; false: no such knob. */
 bool flush_all_cpus(double *us)
 {
-	FILE *f = fopen(FLUSH_ALL, "w");
 	unsigned long long ns;
 	bool read;
+	FILE *f;
 
-	if (!f)
-		return false;
-	fputs("1\n", f);
-	if (fclose(f) != 0)
+	if (!number_to(FLUSH_ALL, 1))
 		return false;
 	f = fopen(FLUSH_ALL, "r");
 	if (!f)

@@ -22,7 +22,15 @@ run_failed() {
 	echo "$*" >> "$run/failed"
 }
 
+# What this machine cannot do is no failure.
+run_unavailable() {
+	echo "$*" > "$run/unavailable"
+}
+
 run_end() {
+	if [ -e "$run/unavailable" ]; then
+		say "$arm: $(cat "$run/unavailable")"
+	fi
 	if [ -e "$run/failed" ]; then
 		failures=$((failures + 1))
 		say "FAILED: $(cat "$run/failed")"
@@ -64,13 +72,29 @@ flips_start() {
 	flipper=$!
 }
 
-run_pgbench() {
-	run_begin "$1" "$2" "$3"
+# pgbench's log of transactions, as "us count", the time cut to two digits.
+count_latencies() {
+	cat "$place"/latency.* 2> /dev/null | awk '
+		{
+			digits = $3
+			for (unit = 1; digits >= 100; unit *= 10)
+				digits = int(digits / 10)
+			bins[digits * unit]++
+		}
+		END { for (bin in bins) print bin, bins[bin] }' | sort -n > "$run/latencies"
+	rm -f "$place"/latency.*
+}
+
+run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
+	_workload=$1 _clients=$2 _flips=$3
+	shift 3
+	run_begin "$_workload" "$_clients" "$_flips"
 	counters_before
-	_threads=$(($2 < 2 ? 1 : 2))
+	_threads=$((_clients < 2 ? 1 : 2))
 	flipper=
-	[ "$3" -eq 0 ] || flips_start "$3"
-	"$pg_bin/pgbench" -n -b "$1" -c "$2" -j $_threads -T "$plan_seconds" > "$run/pgbench.log" 2>&1 &
+	[ "$_flips" -eq 0 ] || flips_start "$_flips"
+	"$pg_bin/pgbench" -n -c "$_clients" -j $_threads -T "$plan_seconds" -l --log-prefix="$place/latency" "$@" \
+		> "$run/pgbench.log" 2>&1 &
 	_pgbench=$!
 	sleep $((plan_seconds - 1))
 	count page_tables_kb_connected "$(page_tables_kb)"
@@ -79,11 +103,12 @@ run_pgbench() {
 		wait $flipper || run_failed "flips: exit status $?: $(grep -m 1 -i error "$run/flips.log")"
 	fi
 	counters_after
-	if [ "$1" = tpcb-like ]; then
+	count_latencies
+	if [ "$_workload" = tpcb-like ]; then
 		check_sums
 	fi
-	say "$(printf '%-8s %-11s %3d clients, %2d flips/s: %s' "$arm" "$1" "$2" "$3" \
-		"$(sed -n 's/ (without.*//; /^tps/p' "$run/pgbench.log")")"
+	say "$(printf '%-13s %-12s %3d clients, %3d flips/s: %s' "$arm" "$_workload" "$_clients" "$_flips" \
+		"$(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")")"
 	run_end
 }
 
@@ -116,7 +141,7 @@ run_backends() {
 	if kill -0 $_pgbench 2> /dev/null; then
 		count page_tables_kb_connected "$(page_tables_kb)"
 		counters_after
-		if [ "$(flip_rates "$arm")" != 0 ]; then
+		if can_flip "$arm"; then
 			yes "$(cat "$here/flip_once.sql")" | head -n "$plan_backends_flips" |
 				sql > "$run/flip_times" || run_failed "flips with backends connected failed"
 		fi
@@ -125,7 +150,7 @@ run_backends() {
 	exec 3>&-
 	wait $_pgbench || run_failed "pgbench: exit status $?: $(grep -m 1 error "$run/pgbench.log")"
 	wait $_holder
-	say "$(printf '%-8s %3d %s: page tables %d kB' "$arm" "$1" "$workload" \
+	say "$(printf '%-13s %3d %s: page tables %d kB' "$arm" "$1" "$workload" \
 		$(($(sed -n 's/^page_tables_kb_connected=//p' "$run/counters") - \
 		   $(sed -n 's/^page_tables_kb_before=//p' "$run/counters"))))"
 	run_end

@@ -13,17 +13,23 @@ if __package__ is None or __package__ == "":     # run as `python3 bench/report`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "report"
 
-from . import contents, raw, render, results as results_module
+from . import contents, raw, readme, render, results as results_module
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/report", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="what bench/run left: build/bench/TIME")
-    folder = parser.parse_args().folder
+    parser.add_argument("--figures", metavar="PLACE",
+                        help="write nothing; print what README.md shows of a result that is published in PLACE")
+    options = parser.parse_args()
+    folder = options.folder
 
     rows = raw.rows(folder)
     if not rows:
         sys.exit(f"bench/report: {folder} holds no result of any run")
+    if options.figures:
+        print(readme.figures(results_module.Results(rows), options.figures), end="")
+        return
     results_module.write(folder / "results.csv", rows)
     results = results_module.Results(rows)
 

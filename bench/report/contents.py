@@ -22,8 +22,9 @@ LIMITS = (
     "**Where mshare does not help.** With huge pages there are 512 times fewer entries, and an mprotect is that much "
     "cheaper; with few processes there is little to share; a pool that is hardly touched has few entries. Where only "
     "one process's threads write, protection keys close in a register and no page table is written at all.",
-    "**Where it loses.** A flip through mshare interrupts every CPU that runs a sharer; a lone idle process's "
-    "mprotect of a small range interrupts nobody. The rows with 1 process show by how much.",
+    "**Where it may lose.** A flip through mshare interrupts every CPU that runs any sharer, whichever part it is "
+    "of; an mprotect interrupts those that run its own process. Flips of less than 1 GiB write leaf entries (arm "
+    "`leaf`) and still interrupt them all. The rows with 1 process and the column of ratios below 1 show it.",
     "**1 GiB many times over.** Ranges above 1 GiB map the same 1 GiB again and again: the page tables are as large "
     "as they would be, the memory is not. Pages present says how many there were.",
     "**One boot.** What differs from boot to boot (layout, addresses) is not in these intervals.",
@@ -52,9 +53,10 @@ def change(before, after, noise=None):
 
 
 def why_missing(results, arm, workload):
-    for row in results.select("failed", workload):
-        if row.arm == arm:
-            return "failed: " + row.note
+    for metric in ("failed", "unavailable"):
+        for row in results.select(metric, workload):
+            if row.arm == arm:
+                return f"{metric}: {row.note}"
     return "not measured"
 
 
@@ -101,8 +103,9 @@ def flip_table(results, samples, kind):
             cells = _Cells(results, arm, workload, processes)
             closing = flips.median(results, arm, processes, length, kind=kind)
             if closing is None:
-                if any(row.arm == arm for row in results.select("failed", workload)):
-                    rows.append((size(length), str(processes), arm, why_missing(results, arm, workload)) + ("",) * 11)
+                reason = why_missing(results, arm, workload)
+                if reason != "not measured":
+                    rows.append((size(length), str(processes), arm, reason) + ("",) * 11)
                 continue
             every = samples.get((arm, workload, "flip"), cells.values("flip_p50"))
             rows.append((
@@ -225,7 +228,9 @@ def failures(results):
     def place(row):
         return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
 
-    items = [f"{place(row)}: {row.note}" for row in results.select("failed")]
+    items = [f"{row.arm} could not be measured here: {row.note}" for row in
+             {(row.arm, row.note): row for row in results.select("unavailable")}.values()]
+    items += [f"{place(row)}: {row.note}" for row in results.select("failed")]
     items += [f"{place(row)}: {count(row.value)} client errors" for row in results.select("client_errors") if row.value]
     updating = len(results.select("tps", "tpcb-like"))
     return Bullets(tuple(items)) if items else Text(
@@ -289,7 +294,7 @@ def _flip_blocks(results, samples):
         yield flip_table(results, samples, "flip_idle")
 
 
-def _server_blocks(results, latencies, order, data_bytes):
+def _server_blocks(results, latencies, order, data_bytes, wide):
     found = arms.in_order(results.arms(), arms.SERVER)
     if results.pgbench_points():
         yield Heading("pgbench, no flips")
@@ -322,7 +327,8 @@ def _server_blocks(results, latencies, order, data_bytes):
         yield backends_table(results)
     if results.select("session_us"):
         yield Heading("A new backend reads the warm pool")
-        yield Text("A client connects, scans a table of one row a page that is all in buffers, and disconnects, again and again.")
+        yield Text("A client connects, scans a table of one row a page that is all in buffers, and disconnects, again and again. "
+                   f"The table has {wide} MiB." if wide else "")
         yield cold_table(results)
 
 
@@ -334,7 +340,7 @@ def blocks(results, environment, complete, samples=None, latencies=None, order=(
         found.append(Text("**This run was interrupted: what is missing below was not measured.**"))
     found += [charts.headline(results), Text(_other_load(environment)),
               Heading("What it should show"), goals_table(results),
-              *_flip_blocks(results, samples), *_server_blocks(results, latencies, order, data_bytes),
+              *_flip_blocks(results, samples), *_server_blocks(results, latencies, order, data_bytes, environment.get("wide_mib")),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
               Heading("Limits"), Bullets(LIMITS), Heading("Environment"),
               Table(("", ""), [(name.replace("_", " "), f"`{value}`") for name, value in environment.items()])]

@@ -90,6 +90,8 @@ def _run_rows(folder, run):
         path = folder / name
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
+    if (folder / "unavailable").exists():
+        yield "unavailable", 1, "count", " ".join(text("unavailable").split())
     if (folder / "failed").exists():
         yield "failed", 1, "count", " ".join(text("failed").split())
     said = pgbench(text("pgbench.log"))
@@ -160,22 +162,17 @@ def run_order(folder):
     return sorted(order)
 
 
-# bench/guest counts transactions in bins of a twentieth of a decade.
-BINS_PER_DECADE = 20
-
-
 def latencies(folder):
-    """{(arm, workload, clients, flips): {upper end of the bin in us: transactions}}, all repetitions together."""
+    """{(arm, workload, clients, flips): {us, cut to two digits: transactions}}, all repetitions together."""
     found = {}
     for path, run in _runs(folder):
         if not (path / "latencies").exists():
             continue
         bins = found.setdefault((run["arm"], run["workload"], int(run["clients"]), int(run["flips_per_s"])), {})
         for line in (path / "latencies").read_text(encoding="utf-8").splitlines():
-            number, count = map(int, line.split())
-            end = 10 ** ((number + 1) / BINS_PER_DECADE)
-            bins[end] = bins.get(end, 0) + count
-    return found
+            us, count = map(int, line.split())
+            bins[us] = bins.get(us, 0) + count
+    return {point: bins for point, bins in found.items() if bins}
 
 
 def data_bytes(folder):

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-from report import contents, goals, raw, render, units
+from report import compare, contents, goals, raw, render, units
 from report.results import Results, Row
 
 GOLDEN = Path(__file__).resolve().parent / "report"
@@ -145,6 +145,29 @@ class Report(unittest.TestCase):
         page = render.page("a < b", [render.Text("`<script>` & **strong** [here](there)")])
         self.assertIn("<h1>a &lt; b</h1>", page)
         self.assertIn('<code>&lt;script&gt;</code> &amp; <strong>strong</strong> <a href="there">here</a>', page)
+
+
+class Compare(unittest.TestCase):
+    def rows(self, values, metric="tps"):
+        return Results([Row("mshare", "tpcb-like", 8, 0, rep, metric, value, "tps", "") for rep, value in enumerate(values)])
+
+    def change(self, before, after):
+        return compare.table(self.rows(before), self.rows(after), ["tps"]).rows[0][-1]
+
+    def test_enough_runs_are_tested(self):
+        self.assertTrue(self.change([1, 2, 3, 4, 5], [11, 12, 13, 14, 15]).startswith("+333.3 % (p=0.008)"))
+        self.assertTrue(self.change([1, 2, 3, 4, 5], [1.5, 2.5, 3.5, 4.5, 5.5]).startswith("~"))
+
+    def test_few_runs_say_so(self):
+        self.assertIn("too few to tell", self.change([100], [110]))
+        self.assertEqual(self.change([100], [100]), "=")
+
+    def test_what_one_side_lacks(self):
+        table = compare.table(self.rows([1]), Results([]), ["tps"])
+        self.assertEqual(table.rows[0][-2:], ("not measured", ""))
+
+    def test_only_the_metrics_asked_for(self):
+        self.assertEqual(compare.table(self.rows([1]), self.rows([1]), ["flip_p50"]).rows, [])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: PostgreSQL
+/*
+ * The points: one range, one number of processes, one arm; running or asleep.
+ *
+ * A closing counts only when a sharer's store then faults, a reopening when it
+ * succeeds: both are tried on a sample of the flips, in a different process
+ * each time. Results are rows of results.csv on standard output, progress is on
+ * standard error.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "measure.h"
+
+#define PROBES		8	/* stores tried per point, at most */
+#define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
+#define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
+
+char failure[256];
+bool lacking;
+static int failed_points;
+
+bool fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(failure, sizeof(failure), format, args);
+	va_end(args);
+	lacking = false;
+	return false;
+}
+
+bool lack(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(failure, sizeof(failure), format, args);
+	va_end(args);
+	lacking = true;
+	return false;
+}
+
+/* The point that is being measured, as it appears in the rows. */
+static struct {
+	const struct arm *arm;
+	uint64_t processes, bytes;
+	bool running;
+} point;
+
+static void row(const char *metric, double value, const char *unit, const char *note)
+{
+	printf("%s,%s-%llu-%llu,%llu,0,%d,%s,%.10g,%s,\"", point.arm->name,
+	       point.running ? "flip" : "flip_idle",
+	       (unsigned long long)point.processes, (unsigned long long)point.bytes,
+	       (unsigned long long)point.processes, options.repetition, metric, value, unit);
+	for (; *note; note++)
+		printf(*note == '"' ? "\"\"" : "%c", *note);
+	printf("\"\n");
+	fflush(stdout);
+}
+
+static void row_failed(void)
+{
+	fprintf(stderr, "flip: %s, %llu processes, %llu bytes: %s\n", point.arm->name,
+		(unsigned long long)point.processes, (unsigned long long)point.bytes, failure);
+	row(lacking ? "unavailable" : "failed", 1, "count", failure);
+	failed_points += !lacking;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The value that at least `share` of the sorted samples do not exceed. */
+static double quantile(const double *sorted, int n, double share)
+{
+	int rank = (int)(share * n);
+
+	return sorted[rank < share * n || rank == 0 ? rank : rank - 1];
+}
+
+static double median(double *us, int n)
+{
+	qsort(us, n, sizeof(*us), by_value);
+	return n % 2 ? us[n / 2] : (us[n / 2 - 1] + us[n / 2]) / 2;
+}
+
+/* Each sample, in the order of measurement. */
+static void log_times(const char *what, const double *us, int n)
+{
+	for (int i = 0; options.log && i < n; i++)
+		fprintf(options.log, "%s,%s-%llu-%llu,%s,%.3f\n", point.arm->name,
+			point.running ? "flip" : "flip_idle",
+			(unsigned long long)point.processes,
+			(unsigned long long)point.bytes, what, us[i]);
+}
+
+static void rows_of_times(const char *what, double *us, int n)
+{
+	char metric[32];
+
+	log_times(what, us, n);
+	snprintf(metric, sizeof(metric), "%s_p50", what);
+	row(metric, median(us, n), "us", "");
+	snprintf(metric, sizeof(metric), n >= P99_SAMPLES ? "%s_p99" : "%s_max", what);
+	row(metric, n >= P99_SAMPLES ? quantile(us, n, 0.99) : us[n - 1], "us", "");
+}
+
+static bool timed_protect(const struct range *r, int prot, double *us)
+{
+	double start = now();
+
+	if (!point.arm->protect(r, prot))
+		return false;
+	*us = (now() - start) * 1e6;
+	return true;
+}
+
+static bool store_must(bool fault, int sharer)
+{
+	bool faulted;
+
+	if (!sharers_probe_store(sharer, &faulted))
+		return false;
+	if (faulted != fault)
+		return fail("a store in sharer %d %s after the range was %s", sharer,
+			    faulted ? "faulted" : "succeeded", fault ? "closed" : "reopened");
+	return true;
+}
+
+static uint64_t entries_written(const struct range *r)
+{
+	return point.arm->entries_written ? point.arm->entries_written(r) : 0;
+}
+
+/* What a series of flips found, besides the times. */
+struct counts {
+	int flips, probes;
+	uint64_t entries;	/* written by closings */
+	uint64_t tables;	/* page tables that the first closing took from sharers */
+};
+
+/* Flips until there are enough samples or the box is full; false on failure. */
+static bool flip_in_box(const struct range *r, double *down, double *up, struct counts *c)
+{
+	double end = now() + options.box;
+	uint64_t tables = sharers_table_bytes();
+
+	memset(c, 0, sizeof(*c));
+	while (c->flips < options.samples && (c->flips == 0 || now() < end)) {
+		bool probe = c->flips % ((options.samples + PROBES - 1) / PROBES) == 0;
+		int sharer = c->probes % sharers_count();
+		uint64_t before = entries_written(r);
+
+		if (!timed_protect(r, PROT_READ, &down[c->flips]))
+			return false;
+		c->entries += entries_written(r) - before;
+		if (c->flips == 0)
+			c->tables = (tables - sharers_table_bytes()) / PAGE;
+		if (probe && !store_must(true, sharer))
+			return false;
+		if (!timed_protect(r, PROT_READ | PROT_WRITE, &up[c->flips]))
+			return false;
+		if (probe && !store_must(false, sharer))
+			return false;
+		c->probes += probe;
+		c->flips++;
+		usleep(PAUSE);
+	}
+	return true;
+}
+
+/* Bare flushes of all CPUs, at the pace of the flips. */
+static bool floor_times(double *us, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (!flush_all_cpus(&us[i]))
+			return false;
+		usleep(PAUSE);
+	}
+	return true;
+}
+
+/* Machine-wide counters whose difference over a series is of interest. */
+struct machine {
+	uint64_t tlb, calls, faults, rounds;
+};
+
+static struct machine machine_now(const struct range *r)
+{
+	return (struct machine) {
+		.tlb = interrupts("TLB"),
+		.calls = interrupts("CAL"),
+		.faults = sharers_faults(),
+		.rounds = point.arm->shootdowns ? point.arm->shootdowns(r) : 0,
+	};
+}
+
+/* A count for each closing and reopening together. */
+static void row_per_cycle(const char *metric, uint64_t before, uint64_t after, int n,
+			  const char *note)
+{
+	row(metric, (double)(after - before) / n, "count", note);
+}
+
+/* What each of the processes took before anything flipped. */
+struct crew_cost {
+	double attach_seconds;
+	uint64_t page_table_bytes;
+};
+
+static bool measure(const struct range *r, const struct crew_cost *cost)
+{
+	double down[options.samples], up[options.samples];
+	struct machine before, after;
+	struct counts counts;
+	int n;
+
+	sharers_set_running(point.running);
+	before = machine_now(r);
+	if (!flip_in_box(r, down, up, &counts))
+		return false;
+	after = machine_now(r);
+	n = counts.flips;
+
+	rows_of_times("flip", down, n);
+	rows_of_times("up", up, n);
+	row("n", n, "count", n < options.samples ? "the time box was full" : "");
+	row("probes", counts.probes, "count", "closings and reopenings checked by a store in a sharer");
+	if (point.arm->entries_written)
+		row("entries_written", (double)counts.entries / n, "count", "per closing");
+	row("entries_mapped", range_pages_present(r), "count",
+	    "pages present in the range, of each process or of the region");
+	row_per_cycle("tlb_interrupts", before.tlb, after.tlb, n, "TLB row, per closing and reopening");
+	row_per_cycle("call_interrupts", before.calls, after.calls, n, "CAL row, per closing and reopening");
+	row_per_cycle("flip_faults", before.faults, after.faults, n, "of all sharers, per closing and reopening");
+	if (point.arm->shootdowns)
+		row_per_cycle("shootdowns", before.rounds, after.rounds, n, "per closing and reopening");
+	row("tables_unshared", counts.tables, "count", "page tables that the first closing took from sharers");
+	row("attach_s", cost->attach_seconds, "s", "all processes started, mapped and touched");
+	row("page_table_bytes", cost->page_table_bytes, "bytes", "PageTables with all processes, less those before");
+	row("touch_faults", sharers_touch_faults(), "count", "of touching the range, the process with most");
+	row("touch_table_bytes", sharers_touch_table_bytes(), "bytes",
+	    "VmPTE for mapping and touching the range, the process with most");
+
+	fprintf(stderr, "flip: %-8s %4llu %s processes, %7llu MiB: closing %.1f us, reopening %.1f us, n %d\n",
+		point.arm->name, (unsigned long long)point.processes,
+		point.running ? "running" : "idle   ",
+		(unsigned long long)(point.bytes / MiB), median(down, n), median(up, n), n);
+
+	if (floor_times(down, n))
+		rows_of_times("floor", down, n);
+	return true;
+}
+
+static void on_alarm(int signo)
+{
+	static const char message[] = "flip: a point hangs: a sharer does not answer\n";
+
+	(void)signo;
+	if (write(STDERR_FILENO, message, sizeof(message) - 1) < 0)
+		_exit(2);
+	_exit(1);
+}
+
+static bool measure_series(const struct range *r, const struct crew_cost *cost)
+{
+	for (int series = 0; series < (options.idle ? 2 : 1); series++) {
+		point.running = series == 0;
+		if (!measure(r, cost))
+			return false;
+	}
+	return true;
+}
+
+/* All series of one arm with one number of processes. */
+static void measure_processes(const struct range *r)
+{
+	const struct arm *arm = point.arm;
+	struct crew_cost cost = { .page_table_bytes = page_table_bytes() };
+	double start = now();
+
+	signal(SIGALRM, on_alarm);
+	alarm(300 + 20 * options.box);
+	point.running = true;
+	if (!sharers_start(arm, r, point.processes)) {
+		row_failed();
+		return;
+	}
+	cost.attach_seconds = now() - start;
+	cost.page_table_bytes = page_table_bytes() - cost.page_table_bytes;
+	if ((arm->started && !arm->started(r)) || !measure_series(r, &cost))
+		row_failed();
+	if (arm->ending)
+		arm->ending();
+	sharers_stop();
+	alarm(0);
+}
+
+static int object_of(uint64_t bytes)
+{
+	int fd = memfd_create("flip", MFD_CLOEXEC);
+	static char page[1 * MiB];
+
+	memset(page, 1, sizeof(page));
+	if (fd < 0)
+		return -1;
+	for (uint64_t at = 0; at < bytes; at += sizeof(page)) {
+		if (pwrite(fd, page, sizeof(page), at) != sizeof(page)) {
+			close(fd);
+			return -1;
+		}
+	}
+	return fd;
+}
+
+static bool set_up(struct range *r)
+{
+	double start = now();
+
+	if (!point.arm->setup(r)) {
+		row_failed();
+		return false;
+	}
+	fprintf(stderr, "flip: %-8s %llu MiB set up in %.1f s, %llu pages to be mapped\n",
+		point.arm->name, (unsigned long long)(r->bytes / MiB), now() - start,
+		(unsigned long long)range_pages_present(r));
+	return true;
+}
+
+/* A random order of the arms, the same for both repetitions of a pair. */
+static void shuffle(int *order, int n, uint64_t bytes)
+{
+	unsigned int random = options.seed + (options.repetition + 1) / 2 * 7919 + bytes / MiB;
+
+	for (int i = 0; i < n; i++) {
+		int j = rand_r(&random) % (i + 1);
+
+		order[i] = order[j];
+		order[j] = i;
+	}
+}
+
+int measure_bytes(uint64_t bytes)
+{
+	struct range ranges[MAX_LIST];
+	bool usable[MAX_LIST] = { false };
+	uint64_t piece = bytes < GiB ? bytes : GiB;
+	int object = object_of(piece), order[MAX_LIST];
+
+	failed_points = 0;
+	if (object < 0) {
+		fprintf(stderr, "flip: cannot allocate an object of %llu MiB: %s\n",
+			(unsigned long long)(piece / MiB), strerror(errno));
+		return 1;
+	}
+	for (int a = 0; a < options.nr_arms; a++) {
+		ranges[a] = (struct range) { .bytes = bytes, .piece = piece, .dense = piece, .object = object };
+		point.arm = options.arms[a];
+		point.bytes = bytes;
+		point.processes = options.processes[0];
+		point.running = true;
+		if (bytes <= options.arms[a]->max_bytes)
+			usable[a] = set_up(&ranges[a]);
+	}
+	shuffle(order, options.nr_arms, bytes);
+	for (int p = 0; p < options.nr_processes; p++) {
+		for (int i = 0; i < options.nr_arms; i++) {
+			/* ABBA: every second point, and repetition, goes backwards */
+			int a = order[(p + options.repetition) % 2 ? i : options.nr_arms - 1 - i];
+
+			if (!usable[a])
+				continue;
+			point.arm = options.arms[a];
+			point.processes = options.processes[p];
+			measure_processes(&ranges[a]);
+		}
+	}
+	for (int a = 0; a < options.nr_arms; a++)
+		if (usable[a] && options.arms[a]->teardown)
+			options.arms[a]->teardown(&ranges[a]);
+	close(object);
+	return failed_points;
+}
