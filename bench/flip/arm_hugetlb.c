@@ -50,8 +50,7 @@ static bool setup(struct range *r)
 		teardown(r);
 		return false;
 	}
-	coordinated_start();
-	return true;
+	return coordinated_setup(r);
 }
 
 static char *attach(const struct range *r)
@@ -60,17 +59,11 @@ static char *attach(const struct range *r)
 	return mapping_attach_aligned(r, GiB);
 }
 
-static bool protect(const struct range *r, int prot)
-{
-	(void)r;
-	return coordinated_protect(prot);
-}
-
 const struct arm arm_hugetlb = {
 	.name = "hugetlb",
 	.max_bytes = 1 * GiB,
 	.setup = setup,
 	.teardown = teardown,
 	.attach = attach,
-	.protect = protect,
+	.protect = coordinated_protect,
 };

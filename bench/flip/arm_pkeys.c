@@ -79,15 +79,13 @@ static bool setup(struct range *r)
 	const char *missing = find_pkru();
 	int probe;
 
-	(void)r;
 	if (missing)
 		return lack("%s", missing);
 	probe = pkey_alloc(0, 0);
 	if (probe < 0)
 		return lack("pkey_alloc: %s", strerror(errno));
 	pkey_free(probe);
-	coordinated_start();
-	return true;
+	return coordinated_setup(r);
 }
 
 static char *attach(const struct range *r)
@@ -103,12 +101,6 @@ static char *attach(const struct range *r)
 	return base;
 }
 
-static bool protect(const struct range *r, int prot)
-{
-	(void)r;
-	return coordinated_protect(prot);
-}
-
 static uint64_t entries_written(const struct range *r)
 {
 	(void)r;
@@ -120,7 +112,7 @@ const struct arm arm_pkeys = {
 	.max_bytes = 1 * GiB,
 	.setup = setup,
 	.attach = attach,
-	.protect = protect,
+	.protect = coordinated_protect,
 	.resume = resume,
 	.entries_written = entries_written,
 };

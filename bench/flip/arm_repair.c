@@ -16,25 +16,16 @@ static struct {
 
 static bool setup(struct range *r)
 {
-	(void)r;
-	coordinated_start();
 	if (!state)
 		state = shared_memory(sizeof(*state));
-	return true;
-}
-
-static char *attach(const struct range *r)
-{
-	coordinated_listen(mapping_protect);
-	return mapping_attach(r);
+	return coordinated_setup(r);
 }
 
 static bool protect(const struct range *r, int prot)
 {
-	(void)r;
 	state->prot = prot;
 	return prot & PROT_WRITE ? sharers_store_everywhere() :
-				   coordinated_protect(prot);
+				   coordinated_protect(r, prot);
 }
 
 static bool repair(void)
@@ -55,7 +46,7 @@ const struct arm arm_repair = {
 	.name = "repair",
 	.max_bytes = 1 * GiB,
 	.setup = setup,
-	.attach = attach,
+	.attach = mapping_attach_listening,
 	.protect = protect,
 	.repair = repair,
 	.entries_written = entries_written,

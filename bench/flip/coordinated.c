@@ -41,11 +41,12 @@ static void on_request(int signo, siginfo_t *info, void *context)
 	errno = saved_errno;
 }
 
-/* In the coordinator, before there are sharers. */
-void coordinated_start(void)
+bool coordinated_setup(struct range *r)
 {
+	(void)r;
 	if (!request)
 		request = shared_memory(sizeof(*request));
+	return true;
 }
 
 /* In a sharer: `act` gets what the signal handler gets; 0, or -1 and errno. */
@@ -60,11 +61,12 @@ void coordinated_listen(int (*act)(int prot, void *context))
 	sigaction(SIGRTMIN, &sa, NULL);
 }
 
-/* In the coordinator; returns when every sharer has acted. */
-bool coordinated_protect(int prot)
+/* Returns when every sharer has acted. */
+bool coordinated_protect(const struct range *r, int prot)
 {
 	uint32_t pending;
 
+	(void)r;
 	request->prot = prot;
 	request->error = 0;
 	request->pending = sharers_count();

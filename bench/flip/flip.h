@@ -88,14 +88,15 @@ bool lack(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* mapping.c: a range as a plain mapping of its object, and its mprotect() */
 char *mapping_attach(const struct range *r);
+char *mapping_attach_listening(const struct range *r);
 char *mapping_attach_aligned(const struct range *r, uint64_t alignment);
 int mapping_protect(int prot, void *context);
 uint64_t mapping_entries(const struct range *r, uint64_t rounds);
 
-/* coordinated.c: asking every sharer */
-void coordinated_start(void);
+/* coordinated.c: asking every sharer; setup and protect as an arm has them */
+bool coordinated_setup(struct range *r);
 void coordinated_listen(int (*act)(int prot, void *context));
-bool coordinated_protect(int prot);
+bool coordinated_protect(const struct range *r, int prot);
 uint64_t coordinated_rounds(void);
 
 /* sharers.c: the processes that map the range */

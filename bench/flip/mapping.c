@@ -30,6 +30,13 @@ char *mapping_attach(const struct range *r)
 	return mapping_attach_aligned(r, HUGE_PAGE);
 }
 
+/* The sharer will mprotect() it when it is asked. */
+char *mapping_attach_listening(const struct range *r)
+{
+	coordinated_listen(mapping_protect);
+	return mapping_attach(r);
+}
+
 int mapping_protect(int prot, void *context)
 {
 	(void)context;

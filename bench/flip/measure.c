@@ -19,6 +19,7 @@
 #include "measure.h"
 
 #define PROBES		8	/* stores tried per point, at most */
+#define LEAST		3	/* flips, however long they take */
 #define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
 #define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
 
@@ -151,14 +152,14 @@ struct counts {
 	uint64_t tables;	/* page tables that the first closing took from sharers */
 };
 
-/* Flips until there are enough samples or the box is full; false on failure. */
+/* Flips until there are samples enough or the box is full; false on failure. */
 static bool flip_in_box(const struct range *r, double *down, double *up, struct counts *c)
 {
 	double end = now() + options.box;
 	uint64_t tables = sharers_table_bytes();
 
 	memset(c, 0, sizeof(*c));
-	while (c->flips < options.samples && (c->flips == 0 || now() < end)) {
+	while (c->flips < options.samples && (c->flips < LEAST || now() < end)) {
 		bool probe = c->flips % ((options.samples + PROBES - 1) / PROBES) == 0;
 		int sharer = c->probes % sharers_count();
 		uint64_t before = entries_written(r);
@@ -292,7 +293,7 @@ static void measure_processes(const struct range *r)
 	double start = now();
 
 	signal(SIGALRM, on_alarm);
-	alarm(300 + 20 * options.box);
+	alarm(180 + 20 * options.box);
 	point.running = true;
 	if (!sharers_start(arm, r, point.processes)) {
 		row_failed();

@@ -158,18 +158,21 @@ sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 		_exit(1);
 
 	for (;;) {
+		uint32_t look_again = LOOK_AGAIN;
+
+		/* A command is taken before it is answered: the next may follow at once. */
 		if (seat->command == PROBE) {
+			seat->command = NONE;
 			seat->outcome = store(pick(base, r, &random));
-			seat->command = NONE;
 			futex_wake(&seat->outcome, 1);
-		} else if (crew->running) {
-			seat->command = NONE;
+			continue;
+		}
+		atomic_compare_exchange_strong(&seat->command, &look_again, NONE);
+		if (crew->running) {
 			for (int i = 0; i < 256; i++)
 				(void)*(volatile char *)pick(base, r, &random);
 		} else {
-			seat->command = NONE;
-			if (!crew->running)
-				futex_wait(&seat->command, NONE);
+			futex_wait(&seat->command, NONE);
 		}
 	}
 }
