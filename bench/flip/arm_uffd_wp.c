@@ -134,7 +134,8 @@ static char *attach(const struct range *r)
 	};
 	int fd = open_uffd();
 
-	if (!base || fd < 0 || ioctl(fd, UFFDIO_REGISTER, &request) != 0)
+	/* All pages first: a registered range has no fault-around. */
+	if (!base || fd < 0 || madvise(base, r->bytes, MADV_POPULATE_READ) != 0 || ioctl(fd, UFFDIO_REGISTER, &request) != 0)
 		return NULL;
 	crew->sharers[crew->count++] = (struct descriptor) { getpid(), fd, request.range.start };
 	return base;

@@ -20,7 +20,7 @@ class Figure(NamedTuple):
 
 
 def _time_axis(values, label=""):
-    low = 10.0 ** math.floor(math.log10(min(values)))
+    low = 10.0 ** math.floor(math.log10(min(values) / 2))
     high = max(values) * 2      # room for a label
     return Axis(label, low, high, True, [tick for tick in TIMES if low <= tick[0] <= high])
 
@@ -36,6 +36,7 @@ def _lines(title, series, x_axis, y_label, fits=False):
         return None
     xs = [x for _, _, _, points in series for x, _ in points]
     chart = Chart(title, x_axis(xs), _time_axis([us for _, _, _, points in series for _, us in points], y_label))
+    lowest = min(points[-1][1] for _, _, _, points in series)
     for name, colour, dash, points in series:
         fit = stats.power(*zip(*points)) if fits and len(points) > 1 else None
         if fit:
@@ -46,7 +47,7 @@ def _lines(title, series, x_axis, y_label, fits=False):
         else:
             chart.line(points, colour, dash)
         chart.dots(points, colour)
-        chart.label(*points[-1], name, colour)
+        chart.label(*points[-1], name, colour, below=points[-1][1] == lowest)
     return chart.render()
 
 
@@ -111,7 +112,8 @@ def latency_distribution(latencies, workload, clients, rates):
             points.append((us, max(longer / total, 1e-4)))
             longer -= bins[us]
         chart.line(points, arms.colour(arm), "5 3" if rate else None, 1.5)
-    chart.key([(arm + (f", {rate} flips/s" if rate else ""), arms.colour(arm)) for arm, rate, _ in series])
+    chart.key([(arm + (f", {rate} flips/s" if rate else ""), arms.colour(arm)) for arm, rate, _ in series],
+              10 ** chart.x.low * 1.1, 0.7, "start")
     return Figure(f"latency-{workload}", "How many transactions took longer than a time; dashed with flips.",
                   chart.render())
 
@@ -138,7 +140,7 @@ def dots_per_run(results):
              for i, (workload, clients, arm, rate, _) in enumerate(rows)]
     chart = Chart("Every run: TPS against the median of stock",
                   Axis("1: stock without flips; @N: flips asked for", max(0, low - margin), high + margin),
-                  Axis("", -len(rows) + 0.5, 0.5, ticks=ticks), height=90 + 17 * len(rows), left=196)
+                  Axis("", -len(rows) + 0.5, 0.5, ticks=ticks), height=90 + 17 * len(rows), left=232)
     for i, (_, _, arm, _, shares) in enumerate(rows):
         chart.dots([(share, -i) for share in shares], arms.colour(arm), opacity=0.7)
         chart.bar(stats.median(shares), -i, "#000000")
@@ -158,11 +160,12 @@ def run_order(order):
     shares = [share for _, _, share in drift]
     chart = Chart("Run order: TPS against the median of the same point",
                   Axis("minutes since the first run", 0, max(1, max(t - first for t, _, _ in drift) / 60)),
-                  Axis("", min(shares) * 0.98, max(shares) * 1.02))
+                  Axis("", min(shares) * 0.98, max(shares) * 1.02), left=150)
     for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER):
         chart.dots([((started - first) / 60, share) for started, arm, share in drift if arm == name],
                    arms.colour(name), opacity=0.7)
-    chart.key([(name, arms.colour(name)) for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER)])
+    chart.key([(name, arms.colour(name)) for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER)],
+              0, max(shares) * 1.02, "end")
     return Figure("run-order", "If the machine had become slower or faster during the run, the dots would slope.",
                   chart.render())
 

@@ -96,9 +96,9 @@ class Chart:
         """A short upright stroke, for a median among dots."""
         self._rule(self._px(x), self._py(y) - half, self._px(x), self._py(y) + half, colour)
 
-    def label(self, x, y, text, colour, anchor="end"):
+    def label(self, x, y, text, colour, anchor="end", below=False):
         """A series is named beside its line; names that would overlap move apart."""
-        self._labels.append([self._px(x), self._py(y) - 7, text, colour, anchor])
+        self._labels.append([self._px(x), self._py(y) + (17 if below else -7), text, colour, anchor])
 
     def _place_labels(self):
         placed = []
@@ -111,10 +111,10 @@ class Chart:
                        ' font-weight="bold" paint-order="stroke" stroke="white" stroke-width="3"')
         self._labels = []
 
-    def key(self, entries):
-        """Names of series where lines lie too close for labels of their own: (text, colour)."""
+    def key(self, entries, x, y, anchor):
+        """Names of series where lines lie too close for labels of their own: (text, colour), from a point down."""
         for i, (text, colour) in enumerate(entries):
-            self._text(WIDTH - RIGHT - 4, TOP + 14 + 14 * i, text, "end", colour,
+            self._text(self._px(x) - (46 if anchor == "end" else 0), self._py(y) + 14 + 14 * i, text, anchor, colour,
                        ' font-weight="bold" paint-order="stroke" stroke="white" stroke-width="3"')
 
     def render(self):
