@@ -303,6 +303,8 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 		err = mmap_file(file, vma);
 	} else {
 		err = shmem_zero_setup(vma);
+		if (err == -ENOSPC)	/* no inode: no memory */
+			err = -ENOMEM;
 		vma->vm_private_data = anon;
 	}
 	if (err)
@@ -406,7 +408,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	if (!err && (start & PUD_MASK) != ((end - 1) & PUD_MASK))
 		err = mshare_open_edge(region, end - 1, prot, &tail);
 	if (err)
-		return err;
+		goto out;
 
 	/*
 	 * The VMA carries all rights and the view takes them, so that opening
@@ -416,7 +418,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	vm_flags |= head || tail ? prot : ceiling;
 	err = mshare_insert_vma(region, file, anon, c, vm_flags);
 	if (err)
-		return err;
+		goto out;
 	err = mshare_alloc_tables(region, start, end);
 	if (!err && (head || tail)) {
 		if (head)
@@ -433,19 +435,21 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 		}
 	}
 	if (err) {
-		/* A whole mapping: needs no split, takes nothing else along */
-		mshare_remove_vmas(region, start, end);
-		return err;
+		/*
+		 * A whole mapping: needs no split, takes nothing else along,
+		 * and fails for want of memory only. It must not stay.
+		 */
+		while (mshare_remove_vmas(region, start, end))
+			cond_resched();
 	}
-
+out:
+	/* After an error too: an edge that was opened has pieces now */
 	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
-		struct mshare_chunk *chunk = mshare_chunk(region, addr);
-
-		if (!chunk->mapped)
+		if (!err && !mshare_chunk(region, addr)->mapped)
 			mshare_view_link(region, addr, prot);
 		mshare_chunk_refresh(region, addr);
 	}
-	return 0;
+	return err;
 }
 
 /* Best effort, as mmap(MAP_POPULATE): what fails, faults later. */
