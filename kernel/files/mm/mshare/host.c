@@ -176,6 +176,8 @@ void mshare_host_exit(struct mshare_region *region)
 	struct mm_struct *host = region->host;
 	LIST_HEAD(gone);
 
+	/* khugepaged may hold on to the mm for longer than the cgroup is held */
+	WRITE_ONCE(host->mshare_memcg, NULL);
 	mmap_write_lock(host);
 	mshare_anon_count(region, 0, region->size, false, &gone);
 	mmap_write_unlock(host);
