@@ -243,7 +243,9 @@ static void mshare_window_attach_all(struct mshare_region *region,
  *
  * No page is touched: the tables beneath are the region's. freed_tables makes
  * the flush reach lazy CPUs: their paging-structure caches must not lead to a
- * view that may be freed with the region. PTE stride: flush everything.
+ * view that may be freed with the region. Everything is flushed: a slot is more
+ * than what the unsigned int of tlb_flush_p4d_range() takes, which would make
+ * its size 0.
  */
 void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		       unsigned long start, unsigned long end)
@@ -264,9 +266,11 @@ void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		spin_lock(&mm->page_table_lock);
 		p4d_clear(p4d);
 		spin_unlock(&mm->page_table_lock);
-		tlb_flush_pte_range(tlb, address, MSHARE_SLOT_SIZE);
-		if (!mshare_skip_detach_flush)
-			tlb->freed_tables = 1;
+		if (mshare_skip_detach_flush)
+			continue;
+		tlb_flush_p4d_range(tlb, address, PAGE_SIZE);
+		tlb->need_flush_all = 1;
+		tlb->freed_tables = 1;
 	}
 }
 
