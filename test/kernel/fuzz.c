@@ -483,6 +483,19 @@ static void op_unmap(void)
 		cells[i].object = NULL;
 }
 
+/* Who waits is denied in the end as who does not: the deadline is soon. */
+static void op_fault_mode(void)
+{
+	unsigned int mode = draw(2), flags = draw(2) ? MSHARE_WAIT_KERNEL : 0;
+	unsigned int timeout = 1 + draw(200000);
+	int err;
+
+	tell("fault mode %u, flags %u, %u ns", mode, flags, timeout);
+	err = fault_mode(the_region, mode, flags, timeout);
+	if (err)
+		wrong("fault mode: %d", err);
+}
+
 static void empty_page(struct object *object, int page)
 {
 	object->word[page] = 0;
@@ -647,7 +660,7 @@ static void run(unsigned int the_seed, unsigned long changes)
 
 	for (step = 0; step < changes && !failed; step++) {
 		operations_done++;
-		switch (draw(20)) {
+		switch (draw(21)) {
 		case 0 ... 3:
 			op_create();
 			break;
@@ -665,6 +678,9 @@ static void run(unsigned int the_seed, unsigned long changes)
 			break;
 		case 19:
 			op_reclaim();
+			break;
+		case 20:
+			op_fault_mode();
 			break;
 		}
 		check_stat();

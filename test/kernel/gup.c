@@ -13,9 +13,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/user.h>
-#include <sys/vfs.h>
 
-#define TMPFS_MAGIC	0x01021994
 #define NEW		0x5a		/* what every operation writes */
 #define OLD		RET
 #define PAGES		16
@@ -31,39 +29,12 @@ struct kit {
 	pid_t tracee;		/* stopped, with the same windows */
 };
 
-static int direct_file(void)
-{
-	static const char *const dirs[] = { "/var/tmp", "/root", "/", "/tmp" };
-	char *page = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	memset(page, NEW, PAGE);
-	for (int i = 0; i < ARRAY_SIZE(dirs); i++) {
-		struct statfs fs;
-		int fd;
-
-		/* tmpfs takes O_DIRECT but copies */
-		if (statfs(dirs[i], &fs) || fs.f_type == TMPFS_MAGIC)
-			continue;
-		fd = open(dirs[i], O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
-		if (fd < 0)
-			continue;
-		if (pwrite(fd, page, PAGE, 0) == PAGE && !fsync(fd) &&
-		    pread(fd, page, PAGE, 0) == PAGE) {
-			munmap(page, PAGE);
-			return fd;
-		}
-		close(fd);
-	}
-	munmap(page, PAGE);
-	return -1;
-}
-
 static void kit_make(struct kit *kit)
 {
 	char page[PAGE];
 
 	memset(page, NEW, PAGE);
-	kit->direct = direct_file();
+	kit->direct = direct_file(NEW);
 	kit->cached = memfd(PAGE);
 	pwrite(kit->cached, page, PAGE, 0);
 	if (pipe(kit->pipe) || socketpair(AF_UNIX, SOCK_STREAM, 0, kit->socket))

@@ -201,7 +201,6 @@ TEST_F(interface, permissions_decide_who_opens)
 TEST_F(interface, reader_may_only_look)
 {
 	struct mshare_advise advise = { .size = PAGE, .advice = MADV_COLD };
-	struct mshare_fault_mode mode = { .mode = MSHARE_FAULT_SIGNAL };
 	int fd, reader, err;
 	char *p;
 
@@ -217,8 +216,7 @@ TEST_F(interface, reader_may_only_look)
 	EXPECT_EQ(-EBADF, unmap(reader, 0, PAGE));
 	err = result(ioctl(reader, MSHAREFS_ADVISE, &advise));
 	EXPECT_TRUE(err == -EBADF || err == -EOPNOTSUPP);
-	err = result(ioctl(reader, MSHAREFS_FAULT_MODE, &mode));
-	EXPECT_TRUE(err == -EBADF || err == -EOPNOTSUPP);
+	EXPECT_EQ(-EBADF, fault_mode(reader, MSHARE_FAULT_SIGNAL, 0, 0));
 	EXPECT_EQ(PAGE, region_stat(reader).mapped_bytes);
 	EXPECT_EQ(-1, ftruncate(reader, SLOT));
 

@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/msharefs.h>
+#include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 /* Emulation is slow, a debug kernel slower; loops have their own deadline. */
@@ -35,6 +37,8 @@
 #define RW	(PROT_READ | PROT_WRITE)
 #define RX	(PROT_READ | PROT_EXEC)
 #define RWX	(PROT_READ | PROT_WRITE | PROT_EXEC)
+
+#define TMPFS_MAGIC	0x01021994
 
 #define KNOBS	"/sys/kernel/debug/mshare/"
 
@@ -76,6 +80,15 @@ static inline void sleep_us(long us)
 
 	nanosleep(&t, NULL);
 }
+
+/* Waits for a condition, long enough for a busy host; says whether it came. */
+#define UNTIL(condition) ({						\
+	double until_start = now();					\
+									\
+	while (!(condition) && now() < until_start + 60)		\
+		sleep_us(1000);						\
+	!!(condition);							\
+})
 
 /* Regions, by ioctl */
 
@@ -164,6 +177,28 @@ static inline int unmap(int region, __u64 at, __u64 size)
 	struct mshare_unmap u = { .region_offset = at, .size = size };
 
 	return result(ioctl(region, MSHAREFS_UNMAP, &u));
+}
+
+static inline int fault_mode(int region, unsigned int mode, unsigned int flags,
+			     __u64 timeout_ns)
+{
+	struct mshare_fault_mode m = {
+		.mode = mode, .flags = flags, .timeout_ns = timeout_ns,
+	};
+
+	return result(ioctl(region, MSHAREFS_FAULT_MODE, &m));
+}
+
+/* Reads one event, waiting for it so long; -ETIMEDOUT if there is none. */
+static inline int next_event(int region, struct mshare_event *event, int ms)
+{
+	struct pollfd poll_fd = { .fd = region, .events = POLLIN };
+	int n = result(poll(&poll_fd, 1, ms));
+
+	if (n <= 0)
+		return n ?: -ETIMEDOUT;
+	n = result(read(region, event, sizeof(*event)));
+	return n == sizeof(*event) ? 0 : n < 0 ? n : -EIO;
 }
 
 static inline struct mshare_stat region_stat(int region)
@@ -310,6 +345,34 @@ static inline void pin_to(int cpu)
 static inline void *shared_page(size_t size)
 {
 	return mmap(NULL, size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* A file of one page, full of a byte, that is read without the page cache */
+static inline int direct_file(char byte)
+{
+	static const char *const dirs[] = { "/var/tmp", "/root", "/", "/tmp" };
+	char *page = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	memset(page, byte, PAGE);
+	for (int i = 0; i < ARRAY_SIZE(dirs); i++) {
+		struct statfs fs;
+		int fd;
+
+		/* tmpfs takes O_DIRECT but copies */
+		if (statfs(dirs[i], &fs) || fs.f_type == TMPFS_MAGIC)
+			continue;
+		fd = open(dirs[i], O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+		if (fd < 0)
+			continue;
+		if (pwrite(fd, page, PAGE, 0) == PAGE && !fsync(fd) &&
+		    pread(fd, page, PAGE, 0) == PAGE) {
+			munmap(page, PAGE);
+			return fd;
+		}
+		close(fd);
+	}
+	munmap(page, PAGE);
+	return -1;
 }
 
 /* Files that hold a figure or take a word */

@@ -18,7 +18,8 @@
 bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
-u32 mshare_gup_delay_us;
+bool mshare_skip_wait_recheck;
+u32 mshare_gup_delay_us, mshare_wait_delay_us;
 
 #define MSHARE_MAX_FLUSHES	10000
 
@@ -84,6 +85,9 @@ static int __init mshare_debug_init(void)
 			    &mshare_skip_pushdown);
 	debugfs_create_bool("skip_detach_flush", 0600, dir,
 			    &mshare_skip_detach_flush);
+	debugfs_create_bool("skip_wait_recheck", 0600, dir,
+			    &mshare_skip_wait_recheck);
+	debugfs_create_u32("wait_delay_us", 0600, dir, &mshare_wait_delay_us);
 	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */
 	debugfs_create_u32("gup_delay_us", 0600, dir, &mshare_gup_delay_us);
 	return 0;

@@ -16,28 +16,16 @@
 
 /*
  * Do the host VMA and the view allow it? The window was asked by the caller,
- * by its VMA's flags. As on x86, what can be written or run can be read.
+ * by its VMA's flags.
  */
-static bool mshare_allowed(struct mshare_region *region,
-			   struct vm_area_struct *host_vma,
-			   unsigned long offset, unsigned long access)
+bool mshare_allowed(struct mshare_region *region,
+		    struct vm_area_struct *host_vma, unsigned long offset,
+		    unsigned long access)
 {
 	struct mshare_chunk *chunk = mshare_chunk(region, offset);
-	unsigned long prot;
 
-	if (!chunk)
-		return false;
-	prot = READ_ONCE(chunk->prot) & host_vma->vm_flags & MSHARE_PROT_ALL;
-	return access == VM_READ ? prot : prot & access;
-}
-
-static unsigned long mshare_fault_access(unsigned int flags)
-{
-	if (flags & FAULT_FLAG_WRITE)
-		return VM_WRITE;
-	if (flags & FAULT_FLAG_INSTRUCTION)
-		return VM_EXEC;
-	return VM_READ;
+	return chunk && mshare_grants(READ_ONCE(chunk->prot) &
+				      host_vma->vm_flags, access);
 }
 
 /*
@@ -100,7 +88,8 @@ static void mshare_unlock_window(struct vm_area_struct *vma,
  * @vma: the window, locked as FAULT_FLAG_VMA_LOCK says
  * @address: the address, in it
  * @flags: FAULT_FLAG_*
- * @regs: as for handle_mm_fault()
+ * @regs: as for handle_mm_fault(); NULL unless it is the access itself: what
+ *	GUP and fixup_user_fault() are denied is no event, and does not wait
  *
  * The process's lock is not held while the fault waits for I/O: the first
  * time (ALLOW_RETRY, not TRIED) it is dropped before the host's fault, and the
@@ -119,6 +108,7 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 	struct mshare_region *region = link->region;
 	struct mm_struct *host = region->host;
 	struct vm_area_struct *host_vma;
+	struct mshare_wait *wait = NULL;
 	struct mem_cgroup *old;
 	vm_fault_t ret;
 
@@ -139,11 +129,18 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 	}
 	if (!mshare_allowed(region, host_vma, offset,
 			    mshare_fault_access(flags)))
-		ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
-	else if (!mshare_fault_fits(region, host_vma, offset))
+		ret = regs ? mshare_deny(vma, address, host_vma, flags, &wait) :
+			     VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
+	if (!ret && !mshare_fault_fits(region, host_vma, offset))
 		ret = VM_FAULT_SIGBUS;
 	if (ret) {
 		mshare_unlock_host(host, host_vma, flags);
+		if (wait) {
+			refcount_inc(&link->refs);
+			mshare_unlock_window(vma, flags);
+			mshare_wait_sleep(region, wait, flags);
+			mshare_link_put(link);
+		}
 		return ret;
 	}
 

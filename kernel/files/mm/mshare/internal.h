@@ -10,6 +10,7 @@
  *	      VMA lock of a host VMA
  *	        page-table locks, mm->page_table_lock
  *	          region->links_lock
+ *	        region->wait_lock
  *
  * Under the VMA lock of a window, that of a host VMA is only tried: the two
  * are one lock class. ioctls copy from and to user memory with no lock held.
@@ -17,13 +18,19 @@
 #ifndef _MM_MSHARE_INTERNAL_H
 #define _MM_MSHARE_INTERNAL_H
 
+#include <linux/delay.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/msharefs.h>
 #include <linux/mutex.h>
+#include <linux/poll.h>
 #include <linux/refcount.h>
 #include <linux/shmem_fs.h>
+#include <linux/wait.h>
+
+struct mshare_record;
+struct mshare_wait;
 
 /* Slots: what a region's size and a window's place are counted in. */
 #define MSHARE_SLOT_SIZE	P4D_SIZE
@@ -101,6 +108,38 @@ struct mshare_view {
 };
 
 /**
+ * struct mshare_denial - an access that the region's protection denied
+ * @pid: of the thread group
+ * @tid: of the thread
+ * @offset: of the page in the region
+ * @access: VM_READ, VM_WRITE or VM_EXEC, which are those of struct mshare_event
+ * @flags: MSHARE_EVENT_KERNEL or 0
+ */
+struct mshare_denial {
+	struct pid *pid;
+	struct pid *tid;
+	unsigned long offset;
+	u32 access;
+	u32 flags;
+};
+
+/**
+ * struct mshare_events - denials to be read
+ * @readers: who waits for one
+ * @ring: the queue; NULL before the first
+ * @first: the oldest record
+ * @count: how many there are
+ * @lost: some were dropped before the oldest
+ */
+struct mshare_events {
+	wait_queue_head_t readers;
+	struct mshare_record *ring;
+	unsigned int first;
+	unsigned int count;
+	bool lost;
+};
+
+/**
  * struct mshare_region - a file on msharefs
  * @refs: the inode's, and one per link
  * @fs: the mount
@@ -117,6 +156,12 @@ struct mshare_view {
  * @links: the mms that have windows
  * @nr_links: their number
  * @windows: VMAs that map the region
+ * @wait_lock: protects the waits of all links, and @waiting to @writers
+ * @waiting: accesses that wait for the protection to change
+ * @events: the denials
+ * @fault_mode: what becomes of a denied access
+ * @writers: struct files that are open for writing
+ * @waits: faults that waited
  * @faults: taken in windows, by mms that have gone
  * @flips: PROTECTs that changed something
  * @flip_entries: page-table entries that they wrote
@@ -138,6 +183,13 @@ struct mshare_region {
 	struct list_head links;
 	unsigned long nr_links;
 
+	spinlock_t wait_lock;		/* the four below, and links' waits */
+	struct list_head waiting;
+	struct mshare_events events;
+	struct mshare_fault_mode fault_mode;
+	unsigned int writers;
+
+	atomic64_t waits;
 	atomic64_t windows;
 	atomic64_t faults;
 	atomic64_t flips;
@@ -153,6 +205,8 @@ struct mshare_region {
  * @windows: VMAs; under mm->page_table_lock
  * @in_mm: mm->mshare_links, under mm->page_table_lock
  * @in_region: region->links, under region->links_lock
+ * @waiting: its threads' accesses that wait; under region->wait_lock
+ * @nr_waiting: their number
  * @faults: taken by this mm
  */
 struct mshare_link {
@@ -162,6 +216,8 @@ struct mshare_link {
 	unsigned int windows;
 	struct hlist_node in_mm;
 	struct list_head in_region;
+	struct list_head waiting;
+	unsigned int nr_waiting;
 	atomic64_t faults;
 };
 
@@ -248,7 +304,25 @@ static inline struct mshare_chunk *mshare_chunk(struct mshare_region *region,
 	return view ? &view->chunks[pud_index(offset)] : NULL;
 }
 
+/* Is an access within these rights? As on x86, what has any can be read. */
+static inline bool mshare_grants(unsigned long prot, unsigned long access)
+{
+	return prot & (access == VM_READ ? MSHARE_PROT_ALL : access);
+}
+
+static inline unsigned long mshare_fault_access(unsigned int flags)
+{
+	if (flags & FAULT_FLAG_WRITE)
+		return VM_WRITE;
+	if (flags & FAULT_FLAG_INSTRUCTION)
+		return VM_EXEC;
+	return VM_READ;
+}
+
 /* fault.c */
+bool mshare_allowed(struct mshare_region *region,
+		    struct vm_area_struct *host_vma, unsigned long offset,
+		    unsigned long access);
 bool mshare_fault_fits(struct mshare_region *region,
 		       struct vm_area_struct *host_vma, unsigned long offset);
 
@@ -274,6 +348,32 @@ static inline unsigned long mshare_vma_ceiling(struct vm_area_struct *vma)
 	return (vma->vm_flags >> 4) & MSHARE_PROT_ALL;
 }
 
+/* event.c */
+void mshare_event_init(struct mshare_region *region);
+void mshare_event_exit(struct mshare_region *region);
+void mshare_event_prepare(struct mshare_region *region);
+void mshare_event_add(struct mshare_region *region,
+		      const struct mshare_denial *denial, u64 now, u64 waited,
+		      u32 flags);
+ssize_t mshare_event_read(struct file *file, char __user *buf, size_t count,
+			  loff_t *pos);
+__poll_t mshare_event_poll(struct file *file, poll_table *wait);
+
+/* wait.c */
+void mshare_wait_init(struct mshare_region *region);
+void mshare_wait_grant(struct mshare_region *region, unsigned long start,
+		       unsigned long end, unsigned long prot);
+void mshare_wait_leave(struct mshare_link *link, unsigned long start,
+		       unsigned long end);
+void mshare_wait_add_writer(struct mshare_region *region);
+void mshare_wait_drop_writer(struct mshare_region *region);
+long mshare_ioctl_fault_mode(struct mshare_region *region, void __user *arg);
+vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
+		       struct vm_area_struct *host_vma, unsigned int flags,
+		       struct mshare_wait **sleep);
+void mshare_wait_sleep(struct mshare_region *region, struct mshare_wait *wait,
+		       unsigned int flags);
+
 /* tlb.c */
 void mshare_flush_region(struct mshare_region *region, bool lazy);
 
@@ -281,11 +381,25 @@ void mshare_flush_region(struct mshare_region *region, bool lazy);
 #ifdef CONFIG_MSHARE_DEBUG
 extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
+extern bool mshare_skip_wait_recheck;
+extern u32 mshare_wait_delay_us;
+
+/* Between denial and wait: gives a test's flip the time to come between. */
+static inline void mshare_wait_delay(void)
+{
+	if (unlikely(READ_ONCE(mshare_wait_delay_us)))
+		udelay(min(READ_ONCE(mshare_wait_delay_us), 20000));
+}
 #else
 #define mshare_skip_flip_flush		false
 #define mshare_skip_notifier_flush	false
 #define mshare_skip_pushdown		false
 #define mshare_skip_detach_flush	false
+#define mshare_skip_wait_recheck	false
+
+static inline void mshare_wait_delay(void)
+{
+}
 #endif
 
 #endif /* _MM_MSHARE_INTERNAL_H */

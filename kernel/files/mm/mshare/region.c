@@ -40,6 +40,8 @@ struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 	mutex_init(&region->lock);
 	spin_lock_init(&region->links_lock);
 	INIT_LIST_HEAD(&region->links);
+	mshare_wait_init(region);
+	mshare_event_init(region);
 	region->memcg = get_mem_cgroup_from_mm(current->mm);
 	return region;
 }
@@ -79,6 +81,7 @@ static void mshare_region_free(struct mshare_region *region)
 	unsigned long slot;
 
 	WARN_ON_ONCE(!list_empty(&region->links));
+	mshare_event_exit(region);
 	mem_cgroup_put(region->memcg);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++) {
 		if (!region->views[slot])
@@ -145,6 +148,10 @@ static long mshare_ioctl_unmap(struct mshare_region *region, void __user *arg)
 		return -EINTR;
 	err = mshare_host_unmap(region, unmap.region_offset,
 				unmap.region_offset + unmap.size);
+	if (!err)
+		mshare_wait_grant(region, unmap.region_offset,
+				  unmap.region_offset + unmap.size,
+				  MSHARE_PROT_ALL);
 	mutex_unlock(&region->lock);
 	return err;
 }
@@ -172,6 +179,7 @@ static long mshare_ioctl_unmap(struct mshare_region *region, void __user *arg)
 static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
 {
 	struct mshare_protect protect;
+	unsigned long end, prot;
 	long err;
 
 	if (copy_from_user(&protect, arg, sizeof(protect)))
@@ -180,11 +188,13 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
 		return -EINVAL;
 	if (!mshare_range_ok(region, protect.region_offset, protect.size))
 		return -EINVAL;
+	end = protect.region_offset + protect.size;
+	prot = calc_vm_prot_bits(protect.prot, 0);
 	if (mutex_lock_killable(&region->lock))
 		return -EINTR;
-	err = mshare_protect(region, protect.region_offset,
-			     protect.region_offset + protect.size,
-			     calc_vm_prot_bits(protect.prot, 0));
+	err = mshare_protect(region, protect.region_offset, end, prot);
+	if (!err)
+		mshare_wait_grant(region, protect.region_offset, end, prot);
 	mutex_unlock(&region->lock);
 	return err;
 }
@@ -221,6 +231,7 @@ static long mshare_ioctl_stat(struct mshare_region *region, void __user *arg)
 	stat.flips = atomic64_read(&region->flips);
 	stat.flip_entries = atomic64_read(&region->flip_entries);
 	stat.shootdowns = atomic64_read(&region->shootdowns);
+	stat.waits = atomic64_read(&region->waits);
 	if (mshare_region_size(region))
 		mshare_host_stat(region, &stat);
 	if (copy_to_user(arg, &stat, min_t(size_t, head[0], sizeof(stat))))
@@ -258,6 +269,8 @@ static long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return mshare_ioctl_unmap(region, uarg);
 	case MSHAREFS_PROTECT:
 		return mshare_ioctl_protect(region, uarg);
+	case MSHAREFS_FAULT_MODE:
+		return mshare_ioctl_fault_mode(region, uarg);
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -300,10 +313,29 @@ static unsigned long mshare_get_unmapped_area(struct file *file,
 	return ALIGN(addr, MSHARE_SLOT_SIZE);
 }
 
+/* Reading is of events, a stream: a reader that waits keeps no other out. */
+static int mshare_file_open(struct inode *inode, struct file *file)
+{
+	if (file->f_mode & FMODE_WRITE)
+		mshare_wait_add_writer(inode->i_private);
+	return stream_open(inode, file);
+}
+
+/* The last fd of an open() is closed; windows do not hold this file. */
+static int mshare_file_release(struct inode *inode, struct file *file)
+{
+	if (file->f_mode & FMODE_WRITE)
+		mshare_wait_drop_writer(inode->i_private);
+	return 0;
+}
+
 const struct file_operations mshare_file_ops = {
 	.owner			= THIS_MODULE,
+	.open			= mshare_file_open,
+	.release		= mshare_file_release,
+	.read			= mshare_event_read,
+	.poll			= mshare_event_poll,
 	.mmap			= mshare_window_map,
 	.get_unmapped_area	= mshare_get_unmapped_area,
 	.unlocked_ioctl		= mshare_ioctl,
-	.llseek			= noop_llseek,
 };

@@ -157,6 +157,7 @@ static struct mshare_link *mshare_link_get(struct mshare_region *region,
 	link->region = region;
 	link->mm = mm;
 	link->windows = 1;
+	INIT_LIST_HEAD(&link->waiting);
 	hlist_add_head(&link->in_mm, &mm->mshare_links);
 
 	spin_lock(&region->links_lock);
@@ -287,7 +288,10 @@ static void mshare_window_open(struct vm_area_struct *vma)
 
 static void mshare_window_close(struct vm_area_struct *vma)
 {
-	mshare_link_drop(vma->vm_private_data);
+	struct mshare_link *link = vma->vm_private_data;
+
+	mshare_wait_leave(link, vma->vm_start, vma->vm_end);
+	mshare_link_drop(link);
 }
 
 static int mshare_window_may_split(struct vm_area_struct *vma,
@@ -310,6 +314,12 @@ const struct vm_operations_struct mshare_window_ops = {
 	.mprotect	= mshare_window_mprotect,
 };
 
+/*
+ * A window holds a file of its own: that of the fd shall be released by the
+ * last close, whoever has windows.
+ */
+static const struct file_operations mshare_window_file_ops = {};
+
 /**
  * mshare_window_map - mmap() of a region
  * @file: the region's file
@@ -321,6 +331,7 @@ const struct vm_operations_struct mshare_window_ops = {
  * - %EBUSY: MMU notifiers have been registered for the mm.
  * - %EINVAL: no size yet; not MAP_SHARED; address, offset or length are not
  *   whole slots within the size.
+ * - %ENFILE: too many files are open in the system.
  * - %ENOMEM: no memory.
  * - %ENOSPC: more page tables than the mount's size= allows.
  */
@@ -331,6 +342,7 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 	unsigned long length = vma->vm_end - vma->vm_start;
 	unsigned long start = vma->vm_pgoff << PAGE_SHIFT, offset;
 	struct mshare_link *link;
+	struct file *own;
 
 	if (!(vma->vm_flags & VM_MAYSHARE) || length > size ||
 	    vma->vm_pgoff > (size - length) >> PAGE_SHIFT ||
@@ -345,9 +357,16 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 		if (IS_ERR(view))
 			return PTR_ERR(view);
 	}
+	own = alloc_file_clone(file, O_RDONLY, &mshare_window_file_ops);
+	if (IS_ERR(own))
+		return PTR_ERR(own);
 	link = mshare_link_get(region, vma->vm_mm, GFP_KERNEL_ACCOUNT);
-	if (!link)
+	if (!link) {
+		fput(own);
 		return -ENOMEM;
+	}
+	vma_set_file(vma, own);
+	fput(own);			/* the window has it */
 
 	/* VM_SHARED also without write access: the OOM reaper goes by it */
 	vm_flags_set(vma, VM_SHARED | VM_DONTEXPAND | VM_DONTDUMP);

@@ -124,7 +124,10 @@ struct mshare_stat {
  * struct mshare_fault_mode - what becomes of an access the region denies
  * @mode: MSHARE_FAULT_SIGNAL or MSHARE_FAULT_WAIT
  * @flags: 0 or MSHARE_WAIT_KERNEL
- * @timeout_ns: longest wait in nanoseconds; 0: no limit
+ * @timeout_ns: longest wait in nanoseconds from the first denial; 0: no limit
+ *
+ * The mode is the region's. It is MSHARE_FAULT_SIGNAL at first, and again when
+ * the last fd that is open for writing is closed.
  */
 struct mshare_fault_mode {
 	__u32 mode;
@@ -140,7 +143,7 @@ struct mshare_fault_mode {
 #define MSHARE_EVENT_KERNEL	1	/* from a system call, not user mode */
 #define MSHARE_EVENT_DONE	2	/* the record ends a wait */
 #define MSHARE_EVENT_TIMEOUT	4	/* the wait ended by its deadline */
-#define MSHARE_EVENT_LOST	8	/* records were dropped before this one */
+#define MSHARE_EVENT_LOST	8	/* older records were dropped */
 
 /**
  * struct mshare_event - a denied access, as read(2) from a region's fd

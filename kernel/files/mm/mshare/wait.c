@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: what becomes of an access that the region's protection denies. It is
+ * told as an event, and with MSHARE_FAULT_WAIT the thread sleeps in its fault,
+ * with no lock held, until the protection allows what it wants.
+ *
+ * A wait belongs to a thread and an address. It outlasts signals: user mode
+ * handles them and comes back by a fault, which finds the wait, and its first
+ * denial, again. It is over when the region's fd grants the access, removes
+ * the page or stops waits, when its deadline has passed, and when the thread
+ * is killed or its window goes.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/hrtimer.h>
+#include <linux/init.h>
+#include <linux/mshare.h>
+#include <linux/pid.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/sysctl.h>
+#include <linux/uaccess.h>
+#include <linux/uidgid.h>
+
+#include "internal.h"
+
+static_assert(MSHARE_ACCESS_READ == VM_READ);
+static_assert(MSHARE_ACCESS_WRITE == VM_WRITE);
+static_assert(MSHARE_ACCESS_EXEC == VM_EXEC);
+
+/*
+ * Threads that were interrupted and never came back leave their waits. A
+ * process keeps so many for each thread that it has; the oldest gives way.
+ */
+#define MSHARE_WAITS_PER_THREAD		16
+
+/* Its members may let system calls wait; -1: none. */
+static int mshare_fault_group = -1;
+
+/**
+ * struct mshare_wait - a thread that waits, or is interrupted while it does
+ * @link: its mm's
+ * @denial: who and what; holds references of the pids
+ * @address: the page in the window
+ * @start: time of the first denial
+ * @deadline: the wait's last moment, or KTIME_MAX; read by its thread only
+ * @sleeper: the thread from when it is to sleep until it lets go of the wait,
+ *	else NULL; who else ends the wait frees it only without one
+ * @look: the sleeper shall look again
+ * @over: out of the lists; its thread, that slept, frees it
+ * @in_region: region->waiting
+ * @in_link: link->waiting, those that slept last at the end
+ *
+ * Under region->wait_lock.
+ */
+struct mshare_wait {
+	struct mshare_link *link;
+	struct mshare_denial denial;
+	unsigned long address;
+	u64 start;
+	ktime_t deadline;
+	struct task_struct *sleeper;
+	bool look;
+	bool over;
+	struct list_head in_region;
+	struct list_head in_link;
+};
+
+void mshare_wait_init(struct mshare_region *region)
+{
+	spin_lock_init(&region->wait_lock);
+	INIT_LIST_HEAD(&region->waiting);
+}
+
+static struct mshare_wait *mshare_wait_alloc(const struct mshare_denial *denial)
+{
+	struct mshare_wait *wait = kzalloc(sizeof(*wait), GFP_KERNEL_ACCOUNT);
+
+	if (!wait)
+		return NULL;
+	wait->denial = *denial;
+	get_pid(denial->pid);
+	get_pid(denial->tid);
+	return wait;
+}
+
+static void mshare_wait_free(struct mshare_wait *wait)
+{
+	if (!wait)
+		return;
+	put_pid(wait->denial.pid);
+	put_pid(wait->denial.tid);
+	kfree(wait);
+}
+
+/* Out of the lists, and told. @flags: 0 or MSHARE_EVENT_TIMEOUT */
+static void mshare_wait_end(struct mshare_wait *wait, u32 flags)
+{
+	struct mshare_link *link = wait->link;
+	u64 now = ktime_get_ns();
+
+	lockdep_assert_held(&link->region->wait_lock);
+	list_del(&wait->in_region);
+	list_del(&wait->in_link);
+	link->nr_waiting--;
+	mshare_event_add(link->region, &wait->denial, now, now - wait->start,
+			 flags | MSHARE_EVENT_DONE);
+}
+
+/* Its thread takes the lock before it goes on, so it is there to be woken. */
+static void mshare_wait_wake(struct mshare_wait *wait)
+{
+	if (wait->sleeper) {
+		WRITE_ONCE(wait->look, true);
+		wake_up_process(wait->sleeper);
+	}
+}
+
+/* The same by another than its thread. */
+static void mshare_wait_cancel(struct mshare_wait *wait)
+{
+	mshare_wait_end(wait, 0);
+	if (wait->sleeper) {
+		wait->over = true;
+		mshare_wait_wake(wait);
+	} else {
+		mshare_wait_free(wait);
+	}
+}
+
+/**
+ * mshare_wait_grant - end waits that a range's new protection allows
+ * @region: the region, locked
+ * @start: of the range, in the region
+ * @end: of the range
+ * @prot: what all that is mapped in it has now; all rights if nothing is
+ */
+void mshare_wait_grant(struct mshare_region *region, unsigned long start,
+		       unsigned long end, unsigned long prot)
+{
+	struct mshare_wait *wait, *next;
+
+	lockdep_assert_held(&region->lock);
+	spin_lock(&region->wait_lock);
+	list_for_each_entry_safe(wait, next, &region->waiting, in_region)
+		if (wait->denial.offset >= start && wait->denial.offset < end &&
+		    mshare_grants(prot, wait->denial.access))
+			mshare_wait_cancel(wait);
+	spin_unlock(&region->wait_lock);
+}
+
+/* A window goes: its threads' next access finds none. */
+void mshare_wait_leave(struct mshare_link *link, unsigned long start,
+		       unsigned long end)
+{
+	struct mshare_region *region = link->region;
+	struct mshare_wait *wait, *next;
+
+	spin_lock(&region->wait_lock);
+	list_for_each_entry_safe(wait, next, &link->waiting, in_link)
+		if (wait->address >= start && wait->address < end)
+			mshare_wait_cancel(wait);
+	spin_unlock(&region->wait_lock);
+}
+
+/* Who waits looks again: at the mode, and at the deadline. */
+static void mshare_set_fault_mode(struct mshare_region *region,
+				  const struct mshare_fault_mode *mode)
+{
+	struct mshare_wait *wait, *next;
+
+	lockdep_assert_held(&region->wait_lock);
+	region->fault_mode = *mode;
+	list_for_each_entry_safe(wait, next, &region->waiting, in_region) {
+		if (mode->mode == MSHARE_FAULT_SIGNAL)
+			mshare_wait_cancel(wait);
+		else
+			mshare_wait_wake(wait);
+	}
+}
+
+/* The fds open for writing are counted: without one nobody ends a wait. */
+void mshare_wait_add_writer(struct mshare_region *region)
+{
+	spin_lock(&region->wait_lock);
+	region->writers++;
+	spin_unlock(&region->wait_lock);
+}
+
+void mshare_wait_drop_writer(struct mshare_region *region)
+{
+	const struct mshare_fault_mode mode = { .mode = MSHARE_FAULT_SIGNAL };
+
+	spin_lock(&region->wait_lock);
+	if (!--region->writers)
+		mshare_set_fault_mode(region, &mode);
+	spin_unlock(&region->wait_lock);
+}
+
+static bool mshare_may_stall_kernel(void)
+{
+	kgid_t group = make_kgid(&init_user_ns, READ_ONCE(mshare_fault_group));
+
+	return capable(CAP_SYS_PTRACE) ||
+		(gid_valid(group) && in_group_p(group));
+}
+
+/**
+ * mshare_ioctl_fault_mode - MSHAREFS_FAULT_MODE
+ * @region: the region
+ * @arg: struct mshare_fault_mode
+ *
+ * MSHARE_FAULT_SIGNAL: an access that the region's protection denies gets
+ * SIGSEGV, a system call EFAULT; all that wait get it now. MSHARE_FAULT_WAIT:
+ * the thread sleeps until the protection allows the access, or the page is
+ * unmapped, or timeout_ns have passed since it was first denied there; then it
+ * gets the signal or EFAULT. A timeout_ns of 0 is none. User mode handles
+ * signals meanwhile; a system call waits only with MSHARE_WAIT_KERNEL, and
+ * only a fatal signal ends that before. Without it, it gets EFAULT.
+ *
+ * The last close of an fd that is open for writing sets MSHARE_FAULT_SIGNAL.
+ *
+ * Possible returned errors are:
+ *
+ * - %EBADF: the fd is not open for writing.
+ * - %EFAULT: @arg is not readable.
+ * - %EINVAL: unknown mode or flags.
+ * - %EPERM: MSHARE_WAIT_KERNEL, and the caller has neither CAP_SYS_PTRACE nor
+ *   is it in the group vm.mshare_fault_group.
+ */
+long mshare_ioctl_fault_mode(struct mshare_region *region, void __user *arg)
+{
+	struct mshare_fault_mode mode;
+
+	if (copy_from_user(&mode, arg, sizeof(mode)))
+		return -EFAULT;
+	if (mode.mode > MSHARE_FAULT_WAIT || mode.flags & ~MSHARE_WAIT_KERNEL)
+		return -EINVAL;
+	if (mode.flags & MSHARE_WAIT_KERNEL && !mshare_may_stall_kernel())
+		return -EPERM;
+	spin_lock(&region->wait_lock);
+	mshare_set_fault_mode(region, &mode);
+	spin_unlock(&region->wait_lock);
+	return 0;
+}
+
+/*
+ * May this fault wait? It must be able to let go of its locks; an exiting or
+ * dumping task could not be killed out of it, a kernel thread not at all.
+ */
+static bool mshare_may_wait(struct mshare_region *region, unsigned int flags)
+{
+	const struct mshare_fault_mode *mode = &region->fault_mode;
+
+	if (READ_ONCE(mode->mode) != MSHARE_FAULT_WAIT)
+		return false;
+	if (!(flags & FAULT_FLAG_USER) &&
+	    !(READ_ONCE(mode->flags) & MSHARE_WAIT_KERNEL))
+		return false;
+	if (!(flags & FAULT_FLAG_ALLOW_RETRY) ||
+	    flags & FAULT_FLAG_RETRY_NOWAIT)
+		return false;
+	return !(current->flags & (PF_EXITING | PF_DUMPCORE | PF_KTHREAD));
+}
+
+static ktime_t mshare_wait_deadline(struct mshare_wait *wait)
+{
+	u64 timeout = wait->link->region->fault_mode.timeout_ns, deadline;
+
+	if (!timeout || check_add_overflow(wait->start, timeout, &deadline))
+		return KTIME_MAX;
+	return min_t(u64, deadline, KTIME_MAX);
+}
+
+/* The wait of this thread there that a signal, or a look, has interrupted */
+static struct mshare_wait *mshare_wait_find(struct mshare_link *link,
+					    unsigned long address)
+{
+	struct mshare_wait *wait;
+
+	list_for_each_entry(wait, &link->waiting, in_link)
+		if (wait->address == address &&
+		    wait->denial.tid == task_pid(current))
+			return wait;
+	return NULL;
+}
+
+static void mshare_wait_add(struct mshare_link *link, struct mshare_wait *wait,
+			    unsigned long address, u64 now)
+{
+	unsigned int max = MSHARE_WAITS_PER_THREAD * get_nr_threads(current);
+	struct mshare_wait *old;
+
+	if (link->nr_waiting >= max) {
+		list_for_each_entry(old, &link->waiting, in_link) {
+			if (old->sleeper)
+				continue;
+			mshare_wait_cancel(old);
+			break;
+		}
+	}
+	wait->link = link;
+	wait->address = address;
+	wait->start = now;
+	list_add_tail(&wait->in_region, &link->region->waiting);
+	list_add_tail(&wait->in_link, &link->waiting);
+	link->nr_waiting++;
+	atomic64_inc(&link->region->waits);
+}
+
+/* Go on with a wait: false if it may not, or its time is up, and it is over. */
+static bool mshare_wait_resume(struct mshare_wait *wait, unsigned int flags,
+			       u64 now)
+{
+	bool may = mshare_may_wait(wait->link->region, flags);
+
+	wait->deadline = mshare_wait_deadline(wait);
+	if (may && ktime_before(now, wait->deadline)) {
+		wait->sleeper = current;
+		wait->look = false;
+		list_move_tail(&wait->in_link, &wait->link->waiting);
+		return true;
+	}
+	mshare_wait_end(wait, may ? MSHARE_EVENT_TIMEOUT : 0);
+	return false;
+}
+
+/**
+ * mshare_deny - a fault that host VMA and view do not allow
+ * @vma: the window, locked
+ * @address: the address, in it
+ * @host_vma: the host VMA, locked
+ * @flags: FAULT_FLAG_*
+ * @sleep: set with VM_FAULT_RETRY
+ *
+ * Returns 0 if a flip has just come and allowed it; the error that denies it;
+ * or VM_FAULT_RETRY, and then the caller lets go of all locks, but keeps the
+ * link, and calls mshare_wait_sleep().
+ *
+ * No wakeup is lost: a flip stores what it grants and then looks for waits,
+ * under wait_lock. We ask for what is granted again under that lock, and join
+ * the waits before we drop it. Either the flip's look comes later, and finds
+ * us, or we come later, and see what it had stored.
+ */
+vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
+		       struct vm_area_struct *host_vma, unsigned int flags,
+		       struct mshare_wait **sleep)
+{
+	unsigned long offset = mshare_window_offset(vma, address);
+	struct mshare_link *link = vma->vm_private_data;
+	struct mshare_region *region = link->region;
+	struct mshare_denial denial = {
+		.pid	= task_tgid(current),
+		.tid	= task_pid(current),
+		.offset	= offset & PAGE_MASK,
+		.access	= mshare_fault_access(flags),
+		.flags	= flags & FAULT_FLAG_USER ? 0 : MSHARE_EVENT_KERNEL,
+	};
+	vm_fault_t ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
+	struct mshare_wait *wait, *new = NULL, *over = NULL;
+	u64 now;
+
+	/* No flip will ever allow what window or object do not. */
+	if (!mshare_grants(vma->vm_flags & mshare_vma_ceiling(host_vma),
+			   denial.access))
+		return ret;
+	if (mshare_may_wait(region, flags)) {
+		new = mshare_wait_alloc(&denial);
+		if (!new)
+			return VM_FAULT_OOM;
+	}
+	mshare_event_prepare(region);
+	mshare_wait_delay();
+
+	address &= PAGE_MASK;
+	spin_lock(&region->wait_lock);
+	if (!mshare_skip_wait_recheck &&
+	    mshare_allowed(region, host_vma, offset, denial.access)) {
+		ret = 0;
+		goto out;
+	}
+	now = ktime_get_ns();
+	wait = mshare_wait_find(link, address);
+	if (wait) {
+		wait->denial.access = denial.access;
+		wait->denial.flags = denial.flags;
+	} else {
+		mshare_event_add(region, &denial, now, 0, 0);
+		if (!new || !mshare_may_wait(region, flags))
+			goto out;
+		swap(wait, new);
+		mshare_wait_add(link, wait, address, now);
+	}
+	if (mshare_wait_resume(wait, flags, now)) {
+		*sleep = wait;
+		ret = VM_FAULT_RETRY;
+	} else {
+		over = wait;
+	}
+out:
+	spin_unlock(&region->wait_lock);
+	mshare_wait_free(over);
+	mshare_wait_free(new);
+	return ret;
+}
+
+/*
+ * Sleep until there is reason to look again. User mode comes back to it when
+ * it has handled its signals, and so does a deadline, to be told what it is.
+ */
+void mshare_wait_sleep(struct mshare_region *region, struct mshare_wait *wait,
+		       unsigned int flags)
+{
+	unsigned int state = flags & FAULT_FLAG_USER ? TASK_INTERRUPTIBLE :
+						       TASK_KILLABLE;
+	ktime_t *deadline = wait->deadline == KTIME_MAX ? NULL :
+							  &wait->deadline;
+
+	for (;;) {
+		set_current_state(state);
+		if (READ_ONCE(wait->look) ||
+		    signal_pending_state(state, current))
+			break;
+		if (!schedule_hrtimeout(deadline, HRTIMER_MODE_ABS))
+			break;
+	}
+	__set_current_state(TASK_RUNNING);
+
+	/* Without a sleeper, others may free it as soon as the lock is dropped. */
+	spin_lock(&region->wait_lock);
+	if (!wait->over && fatal_signal_pending(current)) {
+		mshare_wait_end(wait, 0);
+		wait->over = true;
+	}
+	wait->sleeper = NULL;
+	if (!wait->over)
+		wait = NULL;
+	spin_unlock(&region->wait_lock);
+	mshare_wait_free(wait);
+}
+
+static struct ctl_table mshare_sysctls[] = {
+	{
+		.procname	= "mshare_fault_group",
+		.data		= &mshare_fault_group,
+		.maxlen		= sizeof(mshare_fault_group),
+		.mode		= 0644,
+		.proc_handler	= proc_dointvec,
+	},
+};
+
+static int __init mshare_wait_sysctls(void)
+{
+	register_sysctl_init("vm", mshare_sysctls);
+	return 0;
+}
+fs_initcall(mshare_wait_sysctls);
