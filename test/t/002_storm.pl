@@ -18,12 +18,8 @@ my $connecting = $provider eq 'mshare' ? 4 : 12;
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_prewarm');
 $node->command_ok([ 'pgbench', '-i', '-q', '-s', '1', 'postgres' ], 'pgbench -i');
 
-# Reads that miss would fail; see the limits in the documentation.
-my $prewarm = q{SELECT sum(pg_prewarm(c.oid, 'buffer', f)) > 0 FROM pg_class c,
-	unnest(ARRAY['main', 'fsm', 'vm']) f
-	WHERE relkind IN ('r', 'i', 't', 'm') AND pg_relation_size(c.oid, f) > 0};
 $node->safe_psql('postgres', 'VACUUM');
-$node->safe_psql('postgres', $prewarm);
+prewarm($node);
 
 # New connections all the time, and writers
 my @load;

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
-  pool_digest worker_pid wait_until waiters shmem_kb bench_sums sleep time);
+  pool_digest worker_pid wait_until waiters prewarm shmem_kb bench_sums sleep time);
 
 our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
 
@@ -127,6 +127,17 @@ sub waiters
 {
 	my ($session) = @_;
 	return $session->query_safe('SELECT waiters FROM pg_mshare_status');
+}
+
+# Read everything into the pool, where it fits: reads that miss would fail while the
+# pool is closed, see the limits in the documentation. Needs extension pg_prewarm.
+sub prewarm
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', q{
+		SELECT sum(pg_prewarm(c.oid, 'buffer', f)) FROM pg_class c,
+			unnest(ARRAY['main', 'fsm', 'vm']) f
+		WHERE relkind IN ('r', 'i', 't', 'm') AND pg_relation_size(c.oid, f) > 0});
 }
 
 sub shmem_kb
