@@ -120,9 +120,9 @@ static inline void group_leave(const char *name)
 	rmdir(group_path(name, ""));
 }
 
-static inline long group_bytes(const char *name)
+static inline long group_value(const char *name, const char *value)
 {
-	FILE *file = fopen(group_path(name, "memory.current"), "re");
+	FILE *file = fopen(group_path(name, value), "re");
 	long bytes = -1;
 
 	if (file) {
@@ -131,6 +131,17 @@ static inline long group_bytes(const char *name)
 		fclose(file);
 	}
 	return bytes;
+}
+
+static inline long group_bytes(const char *name)
+{
+	return group_value(name, "memory.current");
+}
+
+/* Pages on their way out count too. */
+static inline long group_swapped(const char *name)
+{
+	return group_value(name, "memory.swap.current");
 }
 
 static inline bool in_page_cache(int fd, off_t offset)

@@ -13,6 +13,7 @@ struct follow_page_context;
 struct mmu_gather;
 struct page;
 struct pt_regs;
+struct seq_file;
 
 typedef struct page *(*mshare_follow_t)(struct vm_area_struct *vma,
 					unsigned long address,
@@ -46,7 +47,7 @@ static inline void mshare_mm_init(struct mm_struct *mm)
 /* The memory cgroup that a region's host mm charges, else NULL. */
 static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 {
-	return mm->mshare_memcg;
+	return READ_ONCE(mm->mshare_memcg);
 }
 
 /* The mm that munmap() of @vma, if any, is for: a host mm is not current's. */
@@ -62,6 +63,7 @@ void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		       unsigned long start, unsigned long end);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
+void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
 struct page *mshare_follow_page(struct vm_area_struct *vma,
 				unsigned long address, unsigned int flags,
 				struct follow_page_context *ctx,
@@ -117,6 +119,11 @@ static inline int mshare_madvise(struct mm_struct *mm, unsigned long start,
 				 unsigned long end, int behavior)
 {
 	return 0;
+}
+
+static inline void mshare_show_smap(struct seq_file *seq,
+				    struct vm_area_struct *vma)
+{
 }
 
 static inline struct page *mshare_follow_page(struct vm_area_struct *vma,

@@ -16,10 +16,12 @@
 #include "internal.h"
 
 bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
+bool mshare_skip_unmap_flush;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
 bool mshare_skip_wait_recheck;
 u32 mshare_gup_delay_us, mshare_wait_delay_us;
+u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
 
 #define MSHARE_MAX_FLUSHES	10000
 
@@ -77,6 +79,8 @@ static int __init mshare_debug_init(void)
 			    &mshare_skip_flip_flush);
 	debugfs_create_bool("skip_notifier_flush", 0600, dir,
 			    &mshare_skip_notifier_flush);
+	debugfs_create_bool("skip_unmap_flush", 0600, dir,
+			    &mshare_skip_unmap_flush);
 	debugfs_create_bool("skip_gup_check", 0600, dir,
 			    &mshare_skip_gup_check);
 	debugfs_create_bool("skip_gup_recheck", 0600, dir,
@@ -88,6 +92,8 @@ static int __init mshare_debug_init(void)
 	debugfs_create_bool("skip_wait_recheck", 0600, dir,
 			    &mshare_skip_wait_recheck);
 	debugfs_create_u32("wait_delay_us", 0600, dir, &mshare_wait_delay_us);
+	debugfs_create_u32("flush_all_links", 0600, dir,
+			   &mshare_flush_all_links);
 	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */
 	debugfs_create_u32("gup_delay_us", 0600, dir, &mshare_gup_delay_us);
 	return 0;

@@ -10,6 +10,7 @@
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/swap.h>
+#include <trace/events/mshare.h>
 
 #include "../internal.h"
 #include "internal.h"
@@ -24,8 +25,7 @@ bool mshare_allowed(struct mshare_region *region,
 {
 	struct mshare_chunk *chunk = mshare_chunk(region, offset);
 
-	return chunk && mshare_grants(READ_ONCE(chunk->prot) &
-				      host_vma->vm_flags, access);
+	return chunk && mshare_grants(mshare_granted(chunk, host_vma), access);
 }
 
 /*
@@ -83,23 +83,16 @@ static void mshare_unlock_window(struct vm_area_struct *vma,
 		mmap_read_unlock(vma->vm_mm);
 }
 
-/**
- * mshare_handle_fault - handle_mm_fault() for a window
- * @vma: the window, locked as FAULT_FLAG_VMA_LOCK says
- * @address: the address, in it
- * @flags: FAULT_FLAG_*
- * @regs: as for handle_mm_fault(); NULL unless it is the access itself: what
- *	GUP and fixup_user_fault() are denied is no event, and does not wait
- *
+/*
  * The process's lock is not held while the fault waits for I/O: the first
  * time (ALLOW_RETRY, not TRIED) it is dropped before the host's fault, and the
  * result is VM_FAULT_COMPLETED. An error must be returned with the lock held,
  * so it becomes VM_FAULT_RETRY, and the second time, with both locks held to
  * the end, it is returned as what it is. The link keeps the region alive.
  */
-vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
-			       unsigned long address, unsigned int flags,
-			       struct pt_regs *regs)
+static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
+				  unsigned long address, unsigned int flags,
+				  struct pt_regs *regs)
 {
 	bool release = fault_flag_allow_retry_first(flags) &&
 		       !(flags & FAULT_FLAG_RETRY_NOWAIT);
@@ -168,6 +161,28 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 		if (!(ret & VM_FAULT_RETRY))
 			ret |= VM_FAULT_COMPLETED;
 	}
+	return ret;
+}
+
+/**
+ * mshare_handle_fault - handle_mm_fault() for a window
+ * @vma: the window, locked as FAULT_FLAG_VMA_LOCK says
+ * @address: the address, in it
+ * @flags: FAULT_FLAG_*
+ * @regs: as for handle_mm_fault(); NULL unless it is the access itself: what
+ *	GUP and fixup_user_fault() are denied is no event, and does not wait
+ */
+vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
+			       unsigned long address, unsigned int flags,
+			       struct pt_regs *regs)
+{
+	unsigned long offset = mshare_window_offset(vma, address);
+	struct mshare_link *link = vma->vm_private_data;
+	unsigned long ino = link->region->ino;
+	vm_fault_t ret;
+
+	ret = mshare_do_fault(vma, address, flags, regs);
+	trace_mshare_fault(ino, offset, flags, ret);	/* vma may be gone */
 	return ret;
 }
 

@@ -16,6 +16,7 @@
 #include <linux/mman.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
+#include <linux/seq_file.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
@@ -193,6 +194,7 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 	u64 pages = 0;
 	int i;
 
+	stat->host_vmas = READ_ONCE(host->map_count);
 	stat->mapped_bytes = (u64)READ_ONCE(host->total_vm) << PAGE_SHIFT;
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		if (i != MM_SWAPENTS)
@@ -202,6 +204,54 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
 		if (READ_ONCE(region->views[slot]))
 			stat->page_table_bytes += PAGE_SIZE;
+}
+
+static void mshare_show_mapping(struct seq_file *seq,
+				struct vm_area_struct *vma,
+				unsigned long start, unsigned long end,
+				unsigned long prot)
+{
+	seq_printf(seq, "mapping:\t%012lx-%012lx %c%c%c %08lx ", start, end,
+		   prot & VM_READ ? 'r' : '-', prot & VM_WRITE ? 'w' : '-',
+		   prot & VM_EXEC ? 'x' : '-',
+		   linear_page_index(vma, start) << PAGE_SHIFT);
+	if (mshare_vma_anon(vma))
+		seq_puts(seq, "[anonymous]");
+	else
+		seq_file_path(seq, vma->vm_file, "\n");
+	seq_putc(seq, '\n');
+}
+
+/*
+ * A line for each object, or for each part of one that has a protection of its
+ * own: offsets in the region, what is granted, offset in the object, object.
+ */
+void mshare_host_show(struct mshare_region *region, struct seq_file *seq)
+{
+	VMA_ITERATOR(vmi, region->host, 0);
+	struct vm_area_struct *vma;
+
+	mmap_read_lock(region->host);
+	for_each_vma(vmi, vma) {
+		unsigned long start = vma->vm_start, next;
+		unsigned long prot = mshare_granted(mshare_chunk(region, start),
+						    vma);
+
+		for (next = start; next < vma->vm_end; ) {
+			unsigned long other = prot;
+
+			next = min((next & PUD_MASK) + PUD_SIZE, vma->vm_end);
+			if (next < vma->vm_end)
+				other = mshare_granted(mshare_chunk(region,
+								    next), vma);
+			if (next < vma->vm_end && other == prot)
+				continue;
+			mshare_show_mapping(seq, vma, start, next, prot);
+			start = next;
+			prot = other;
+		}
+	}
+	mmap_read_unlock(region->host);
 }
 
 /* Page tables down to the PMD table of each chunk: faults link nothing. */
@@ -454,43 +504,6 @@ out:
 	return err;
 }
 
-/* Best effort, as mmap(MAP_POPULATE): what fails, faults later. */
-static void mshare_populate(struct mshare_region *region, unsigned long start,
-			    unsigned long end)
-{
-	struct mm_struct *host = region->host;
-	struct mem_cgroup *old = set_active_memcg(region->memcg);
-	int locked = 0;
-
-	while (start < end && !fatal_signal_pending(current)) {
-		struct vm_area_struct *vma;
-		unsigned long stop;
-		long pages;
-
-		if (!locked) {
-			mmap_read_lock(host);
-			locked = 1;
-		}
-		vma = find_vma_intersection(host, start, end);
-		if (!vma)
-			break;
-		start = max(start, vma->vm_start);
-		stop = min3(end, vma->vm_end, start + PMD_SIZE);
-		if (!mshare_fault_fits(region, vma, start))
-			break;
-		pages = populate_vma_page_range(vma, start, stop, &locked);
-		if (pages <= 0)
-			break;
-		start += pages << PAGE_SHIFT;
-		mshare_host_account(region);
-		cond_resched();
-	}
-	if (locked)
-		mmap_read_unlock(host);
-	set_active_memcg(old);
-	mshare_host_account(region);
-}
-
 #define MSHARE_CREATE_FLAGS	(MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | \
 				 MAP_FIXED_NOREPLACE | MAP_POPULATE | \
 				 MAP_NORESERVE | MAP_HUGETLB)
@@ -598,9 +611,10 @@ int mshare_host_create(struct mshare_region *region,
 	}
 	mutex_unlock(&region->lock);
 	mshare_host_account(region);
+	/* Best effort, as mmap(MAP_POPULATE): what fails, faults later */
 	if (!err && c->flags & MAP_POPULATE)
 		mshare_populate(region, c->region_offset,
-				c->region_offset + c->size);
+				c->region_offset + c->size, VM_READ);
 out_anon:
 	if (err && anon) {
 		mshare_fs_uncharge(region->fs,
@@ -650,7 +664,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 		mshare_view_unlink(region, addr);
 		cleared = true;
 	}
-	if (cleared && !mshare_skip_flip_flush)
+	if (cleared && !mshare_skip_unmap_flush)
 		mshare_flush_region(region, true);
 
 	mshare_anon_count(region, start, end, false, &gone);

@@ -143,6 +143,7 @@ struct mshare_events {
  * struct mshare_region - a file on msharefs
  * @refs: the inode's, and one per link
  * @fs: the mount
+ * @ino: the file's inode number
  * @lock: serialises all that changes contents or protection
  * @host: the host mm; its addresses are offsets in the region. NULL before
  *	the size is set
@@ -170,6 +171,7 @@ struct mshare_events {
 struct mshare_region {
 	refcount_t refs;
 	struct mshare_fs *fs;
+	unsigned long ino;
 	struct mutex lock;		/* contents and protection */
 	struct mm_struct *host;
 	struct mem_cgroup *memcg;
@@ -274,6 +276,7 @@ void mshare_host_account(struct mshare_region *region);
 void mshare_anon_account(struct mshare_region *region,
 			 struct vm_area_struct *vma);
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat);
+void mshare_host_show(struct mshare_region *region, struct seq_file *seq);
 
 /* view.c */
 struct mshare_view *mshare_view_get(struct mshare_region *region,
@@ -319,12 +322,25 @@ static inline unsigned long mshare_fault_access(unsigned int flags)
 	return VM_READ;
 }
 
+/* What a host VMA grants with the view of the chunk; faults take no lock. */
+static inline unsigned long mshare_granted(struct mshare_chunk *chunk,
+					   struct vm_area_struct *host_vma)
+{
+	return READ_ONCE(chunk->prot) & host_vma->vm_flags & MSHARE_PROT_ALL;
+}
+
 /* fault.c */
 bool mshare_allowed(struct mshare_region *region,
 		    struct vm_area_struct *host_vma, unsigned long offset,
 		    unsigned long access);
 bool mshare_fault_fits(struct mshare_region *region,
 		       struct vm_area_struct *host_vma, unsigned long offset);
+
+/* advise.c */
+int mshare_populate(struct mshare_region *region, unsigned long start,
+		    unsigned long end, unsigned long access);
+int mshare_advise(struct mshare_region *region, unsigned long start,
+		  unsigned long end, int advice);
 
 /* protect.c */
 int mshare_protect(struct mshare_region *region, unsigned long start,
@@ -380,9 +396,10 @@ void mshare_flush_region(struct mshare_region *region, bool lazy);
 /* debug.c: each takes out what it names, so that a test can miss it */
 #ifdef CONFIG_MSHARE_DEBUG
 extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
+extern bool mshare_skip_unmap_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck;
-extern u32 mshare_wait_delay_us;
+extern u32 mshare_wait_delay_us, mshare_flush_all_links;
 
 /* Between denial and wait: gives a test's flip the time to come between. */
 static inline void mshare_wait_delay(void)
@@ -393,9 +410,11 @@ static inline void mshare_wait_delay(void)
 #else
 #define mshare_skip_flip_flush		false
 #define mshare_skip_notifier_flush	false
+#define mshare_skip_unmap_flush		false
 #define mshare_skip_pushdown		false
 #define mshare_skip_detach_flush	false
 #define mshare_skip_wait_recheck	false
+#define mshare_flush_all_links		MSHARE_FLUSH_ALL_LINKS
 
 static inline void mshare_wait_delay(void)
 {

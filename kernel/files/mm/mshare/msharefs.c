@@ -91,6 +91,7 @@ static struct inode *mshare_new_region(struct inode *dir, umode_t mode)
 		mshare_region_put(region);
 		return ERR_PTR(-ENOMEM);
 	}
+	region->ino = inode->i_ino;
 	inode->i_private = region;
 	inode->i_op = &mshare_file_inode_ops;
 	inode->i_fop = &mshare_file_ops;

@@ -15,6 +15,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/security.h>
 #include <asm/tlb.h>
+#include <trace/events/mshare.h>
 
 #include "../internal.h"
 #include "internal.h"
@@ -215,13 +216,6 @@ static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
 	struct mshare_chunk *chunk = mshare_chunk(flip->region, addr);
 
 	return chunk && chunk->mapped ? chunk : NULL;
-}
-
-/* What a VMA in a chunk grants, with the view. */
-static unsigned long mshare_granted(struct mshare_chunk *chunk,
-				    struct vm_area_struct *vma)
-{
-	return vma->vm_flags & chunk->prot & MSHARE_PROT_ALL;
 }
 
 /* May all of a piece have this protection, and has it not? */
@@ -493,6 +487,7 @@ int mshare_protect(struct mshare_region *region, unsigned long start,
 	if (flip.changed) {
 		atomic64_inc(&region->flips);
 		atomic64_add(flip.entries, &region->flip_entries);
+		trace_mshare_flip(region->ino, start, end, prot, flip.entries);
 	}
 	return err;
 }

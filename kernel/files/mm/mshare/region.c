@@ -12,6 +12,9 @@
 
 #include "internal.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/mshare.h>
+
 static_assert(sizeof(struct mshare_create) == 40);
 static_assert(sizeof(struct mshare_unmap) == 16);
 static_assert(sizeof(struct mshare_protect) == 24);
@@ -200,6 +203,44 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
 }
 
 /**
+ * mshare_ioctl_advise - MSHAREFS_ADVISE
+ * @region: the region
+ * @arg: struct mshare_advise
+ *
+ * What madvise(2) does to a range of a process this does to what is mapped in
+ * a range of the region, for all who map it: MADV_POPULATE_READ,
+ * MADV_POPULATE_WRITE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_PAGEOUT, MADV_COLD,
+ * MADV_REMOVE, MADV_DONTNEED.
+ *
+ * Possible returned errors are:
+ *
+ * - %EACCES: MADV_REMOVE of an object that cannot be written.
+ * - %EAGAIN: no memory for splitting a mapping.
+ * - %EBADF: the fd is not open for writing.
+ * - %EFAULT: @arg is not readable; populating met what an access would get
+ *   SIGBUS for.
+ * - %EHWPOISON: populating met a page that is broken.
+ * - %EINTR: a fatal signal came first.
+ * - %EINVAL: other advice, flags is not 0; the range is empty, not page aligned
+ *   or not in the region; populating for an access that the region denies.
+ * - %ENOMEM: a part of the range is not mapped; all advice but populating has
+ *   been taken for the rest. No memory.
+ * - %EOPNOTSUPP: MADV_REMOVE of a file whose filesystem has no holes.
+ */
+static long mshare_ioctl_advise(struct mshare_region *region, void __user *arg)
+{
+	struct mshare_advise advise;
+
+	if (copy_from_user(&advise, arg, sizeof(advise)))
+		return -EFAULT;
+	if (advise.flags ||
+	    !mshare_range_ok(region, advise.region_offset, advise.size))
+		return -EINVAL;
+	return mshare_advise(region, advise.region_offset,
+			     advise.region_offset + advise.size, advise.advice);
+}
+
+/**
  * mshare_ioctl_stat - MSHAREFS_STAT
  * @region: the region
  * @arg: struct mshare_stat; any size from %MSHARE_STAT_SIZE_VER0 on
@@ -269,10 +310,10 @@ static long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return mshare_ioctl_unmap(region, uarg);
 	case MSHAREFS_PROTECT:
 		return mshare_ioctl_protect(region, uarg);
-	case MSHAREFS_FAULT_MODE:
-		return mshare_ioctl_fault_mode(region, uarg);
+	case MSHAREFS_ADVISE:
+		return mshare_ioctl_advise(region, uarg);
 	default:
-		return -EOPNOTSUPP;
+		return mshare_ioctl_fault_mode(region, uarg);
 	}
 }
 
@@ -329,6 +370,15 @@ static int mshare_file_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* /proc/PID/fdinfo/FD: what the region consists of. */
+static void mshare_show_fdinfo(struct seq_file *seq, struct file *file)
+{
+	struct mshare_region *region = mshare_file_region(file);
+
+	if (mshare_region_size(region))
+		mshare_host_show(region, seq);
+}
+
 const struct file_operations mshare_file_ops = {
 	.owner			= THIS_MODULE,
 	.open			= mshare_file_open,
@@ -338,4 +388,5 @@ const struct file_operations mshare_file_ops = {
 	.mmap			= mshare_window_map,
 	.get_unmapped_area	= mshare_get_unmapped_area,
 	.unlocked_ioctl		= mshare_ioctl,
+	.show_fdinfo		= mshare_show_fdinfo,
 };

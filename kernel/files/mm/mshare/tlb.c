@@ -5,10 +5,26 @@
  * A flip takes rights from many mms at once. Each one's tlb_gen moves on, so
  * that a CPU which runs it later, or holds it lazily, flushes by itself; the
  * CPUs that may run one now are interrupted once, whatever the number of mms.
+ *
+ * Which CPUs these are is in the mms' cpumasks: switch_mm_irqs_off() enters a
+ * CPU in the mask of the mm that it loads and takes it out of that of the mm
+ * it leaves. One that is out has at most translations under an ASID that is
+ * not loaded. No access uses these, and when that mm is loaded again,
+ * choose_new_asid() finds by tlb_gen that they are old. CR3 bits such as LAM's
+ * are of no concern: they do not make an ASID of their own.
+ *
+ * A lazy CPU still has the mm loaded, but runs a kernel thread, which does not
+ * touch user memory. It stays in the mask, and leaves lazy mode by
+ * switch_mm_irqs_off(), which first says so in is_lazy and then, behind a full
+ * barrier, reads tlb_gen. The flush moves tlb_gen, a full barrier too, and then
+ * reads is_lazy: either it sees a CPU that is lazy no more and interrupts it,
+ * or the CPU sees the new tlb_gen and flushes. What a lazy CPU could do is to
+ * walk tables speculatively, so it must not be left with any that is freed.
  */
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
 #include <asm/tlbflush.h>
+#include <trace/events/mshare.h>
 
 #include "internal.h"
 
@@ -32,6 +48,7 @@ void mshare_flush_region(struct mshare_region *region, bool lazy)
 {
 	struct mshare_link *link;
 	struct cpumask *cpus;
+	unsigned long sharers;
 	bool all;
 
 	atomic64_inc(&region->shootdowns);
@@ -40,7 +57,8 @@ void mshare_flush_region(struct mshare_region *region, bool lazy)
 	cpumask_clear(cpus);
 
 	spin_lock(&region->links_lock);
-	all = region->nr_links > MSHARE_FLUSH_ALL_LINKS;
+	sharers = region->nr_links;
+	all = sharers > mshare_flush_all_links;
 	if (!all) {
 		list_for_each_entry(link, &region->links, in_region) {
 			inc_mm_tlb_gen(link->mm);
@@ -51,6 +69,8 @@ void mshare_flush_region(struct mshare_region *region, bool lazy)
 
 	/* smp_mb(): with no sharer yet, order the stores against the first */
 	smp_mb();
+	trace_mshare_shootdown(region->ino, sharers,
+			       all ? cpu_online_mask : cpus, all || lazy);
 	if (all)
 		flush_tlb_all();
 	else if (!cpumask_empty(cpus))

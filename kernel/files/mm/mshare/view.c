@@ -15,8 +15,10 @@
 #include <linux/mshare.h>
 #include <linux/pgalloc.h>
 #include <linux/sched/mm.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <asm/tlb.h>
+#include <trace/events/mshare.h>
 
 #include "internal.h"
 
@@ -213,10 +215,13 @@ vm_fault_t mshare_window_attach(struct mshare_region *region,
 
 	entry = mshare_mk_p4d(view->puds, vma->vm_flags);
 	spin_lock(&mm->page_table_lock);
-	if (p4d_none(*p4d))
+	if (p4d_none(*p4d)) {
 		set_p4d(p4d, entry);
-	else if (p4d_pgtable(*p4d) != view->puds)
+		trace_mshare_attach(region->ino, address & MSHARE_SLOT_MASK,
+				    offset & MSHARE_SLOT_MASK);
+	} else if (p4d_pgtable(*p4d) != view->puds) {
 		ret = VM_FAULT_SIGBUS;
+	}
 	spin_unlock(&mm->page_table_lock);
 	return ret;
 }
@@ -374,6 +379,18 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 	vma->vm_ops = &mshare_window_ops;
 	mshare_window_attach_all(region, vma);
 	return 0;
+}
+
+/* Bytes that no window has for itself: the region's, once for all of them. */
+void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma)
+{
+	struct mshare_link *link = vma->vm_private_data;
+	struct mshare_stat stat = {};
+
+	mshare_host_stat(link->region, &stat);
+	seq_printf(seq, "Region_Rss:     %8llu kB\n", stat.resident_bytes >> 10);
+	seq_printf(seq, "Region_Tables:  %8llu kB\n",
+		   stat.page_table_bytes >> 10);
 }
 
 /*

@@ -21,6 +21,7 @@
 #include <linux/sysctl.h>
 #include <linux/uaccess.h>
 #include <linux/uidgid.h>
+#include <trace/events/mshare.h>
 
 #include "internal.h"
 
@@ -103,6 +104,9 @@ static void mshare_wait_end(struct mshare_wait *wait, u32 flags)
 	list_del(&wait->in_region);
 	list_del(&wait->in_link);
 	link->nr_waiting--;
+	trace_mshare_wait(link->region->ino, wait->denial.offset,
+			  wait->denial.access, now - wait->start,
+			  flags | wait->denial.flags);
 	mshare_event_add(link->region, &wait->denial, now, now - wait->start,
 			 flags | MSHARE_EVENT_DONE);
 }
