@@ -9,6 +9,7 @@
 
 #define OBJECT	(2 * PMD)
 #define VICTIM	(PMD + 7 * PAGE)
+#define GROUP	"moved"
 #define READERS	16		/* at most; one to a CPU */
 
 /* A process that reads one word without a pause, and tells what it saw */
@@ -34,6 +35,7 @@ FIXTURE(moved)
 FIXTURE_VARIANT(moved)
 {
 	long (*event)(FIXTURE_DATA(moved) *self, long value);
+	const char *flushes[2];		/* what takes them out */
 };
 
 static int punch(int object, off_t at)
@@ -76,6 +78,22 @@ static long migration(FIXTURE_DATA(moved) *self, long value)
 	return migrate_page(self->q + VICTIM) ?: value;
 }
 
+/* Who waits for a page, or uses it, all the time keeps it from moving. */
+static void hold_readers(FIXTURE_DATA(moved) *self)
+{
+	for (int i = 0; i < self->nr_readers; i++) {
+		self->readers[i].hold = true;
+		while (!self->readers[i].held)
+			sleep_us(20);
+	}
+}
+
+static void release_readers(FIXTURE_DATA(moved) *self)
+{
+	for (int i = 0; i < self->nr_readers; i++)
+		self->readers[i].hold = false;
+}
+
 static long collapse(FIXTURE_DATA(moved) *self, long value)
 {
 	int err;
@@ -83,25 +101,54 @@ static long collapse(FIXTURE_DATA(moved) *self, long value)
 	/* apart again, so that there is something to put together */
 	if (punch(self->object, PMD + 100 * PAGE))
 		return -errno;
-	/* who waits for a page all the time keeps it from moving */
-	for (int i = 0; i < self->nr_readers; i++) {
-		self->readers[i].hold = true;
-		while (!self->readers[i].held)
-			sleep_us(20);
-	}
+	hold_readers(self);
 	err = collapse_pages(self->q, OBJECT);
-	for (int i = 0; i < self->nr_readers; i++)
-		self->readers[i].hold = false;
+	release_readers(self);
 	return err ?: value;
 }
 
-FIXTURE_VARIANT_ADD(moved, hole) { .event = hole };
-FIXTURE_VARIANT_ADD(moved, truncation) { .event = truncation };
-FIXTURE_VARIANT_ADD(moved, migration) { .event = migration };
-FIXTURE_VARIANT_ADD(moved, collapse) { .event = collapse };
+/* The frame that the page was in is somebody else's before it comes back. */
+static long swap(FIXTURE_DATA(moved) *self, long value)
+{
+	char *others;
+	int err;
+
+	if (swap_setup())
+		return -EINVAL;
+	munmap(self->q, OBJECT);	/* would keep the page in use */
+	err = swap_out_of(GROUP, self->object, VICTIM, 10);
+	if (err) {		/* in use all the time */
+		hold_readers(self);
+		err = swap_out_of(GROUP, self->object, VICTIM, 50);
+		release_readers(self);
+	}
+	self->q = mmap(self->q, OBJECT, RW, MAP_SHARED | MAP_FIXED,
+		       self->object, 0);
+	if (err)
+		return err;
+	others = mmap(NULL, 4 * MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(others, 0x55, 4 * MIB);
+	value++;
+	pwrite(self->object, &value, sizeof(value), VICTIM);
+	munmap(others, 4 * MIB);
+	return value;
+}
+
+FIXTURE_VARIANT_ADD(moved, hole) {
+	.event = hole, .flushes = { "skip_notifier_flush" } };
+FIXTURE_VARIANT_ADD(moved, truncation) {
+	.event = truncation, .flushes = { "skip_notifier_flush" } };
+FIXTURE_VARIANT_ADD(moved, migration) {
+	.event = migration, .flushes = { "skip_batch_flush" } };
+FIXTURE_VARIANT_ADD(moved, collapse) {
+	.event = collapse,
+	.flushes = { "skip_batch_flush", "skip_notifier_flush" } };
+FIXTURE_VARIANT_ADD(moved, swap) {
+	.event = swap, .flushes = { "skip_batch_flush" } };
 
 FIXTURE_SETUP(moved)
 {
+	ASSERT_EQ(0, group_enter(GROUP));
 	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
 				&self->p));
 	self->q = map_aligned(self->object, OBJECT);
@@ -114,6 +161,7 @@ FIXTURE_SETUP(moved)
 FIXTURE_TEARDOWN(moved)
 {
 	knob("skip_notifier_flush", false);
+	knob("skip_batch_flush", false);
 	for (int i = 0; i < self->nr_readers; i++) {
 		kill(self->pids[i], SIGKILL);
 		child_status(self->pids[i]);
@@ -122,6 +170,7 @@ FIXTURE_TEARDOWN(moved)
 	close(self->kept[1]);
 	close(self->region);
 	close(self->object);
+	group_leave(GROUP);
 }
 
 static sigjmp_buf retry;
@@ -230,12 +279,14 @@ TEST_F(moved, control)
 	if (nr_cpus() < 2)
 		SKIP(return, "no power: one CPU, every switch flushes");
 	start_readers(self);
-	ASSERT_EQ(0, knob("skip_notifier_flush", true));
+	for (int i = 0; i < 2 && variant->flushes[i]; i++) {
+		ASSERT_EQ(0, knob(variant->flushes[i], true));
+	}
 	outcome = move(self, variant, stress_seconds() / 3, true);
 	if (outcome.error == -EINVAL)
 		SKIP(return, "this kernel cannot do that to a page");
 	EXPECT_EQ(0, outcome.error);
-	EXPECT_POWER(outcome.stale, "the notifier's flush");
+	EXPECT_POWER(outcome.stale, "the flush");
 }
 
 /*

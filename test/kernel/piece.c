@@ -159,7 +159,7 @@ TEST_F(piece, swap)
 	munmap(self->q, OBJECT);
 
 	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(0, swap_out_of("piece", self->object, VICTIM))
+		ASSERT_EQ(0, swap_out_of("piece", self->object, VICTIM, 50))
 			TH_LOG("the page would not be swapped out");
 		if (i) {
 			/* in by a store, which is denied, or by a read */

@@ -24,6 +24,12 @@ typedef struct page *(*mshare_follow_t)(struct vm_area_struct *vma,
 
 #include <asm/mshare.h>
 
+#ifdef CONFIG_MSHARE_DEBUG
+extern bool mshare_skip_batching;
+#else
+#define mshare_skip_batching	false
+#endif
+
 extern const struct vm_operations_struct mshare_window_ops;
 
 /* Is this VMA a window, that is: are its page tables a region's? */
@@ -41,13 +47,38 @@ static inline bool mm_has_mshare(const struct mm_struct *mm)
 static inline void mshare_mm_init(struct mm_struct *mm)
 {
 	INIT_HLIST_HEAD(&mm->mshare_links);
-	mm->mshare_memcg = NULL;
+	mm->mshare_region = NULL;
 }
 
-/* The memory cgroup that a region's host mm charges, else NULL. */
+/* Is this the host mm of a region? Until the region is taken down. */
+static inline bool mm_is_mshare_host(const struct mm_struct *mm)
+{
+	return unlikely(READ_ONCE(mm->mshare_region));
+}
+
+struct mem_cgroup *mshare_host_mem_cgroup(const struct mm_struct *mm);
+
+/* The memory cgroup that a host mm charges, else NULL. Under RCU. */
 static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 {
-	return READ_ONCE(mm->mshare_memcg);
+	return mm_is_mshare_host(mm) ? mshare_host_mem_cgroup(mm) : NULL;
+}
+
+/* Can reclaim put off the flush of this mm? A host's sharers', always. */
+static inline bool mshare_should_defer(const struct mm_struct *mm)
+{
+	return mm_is_mshare_host(mm) && !mshare_skip_batching;
+}
+
+void mshare_batch_add(struct tlbflush_unmap_batch *batch,
+		      const struct mm_struct *host);
+void __mshare_batch_flush(struct tlbflush_unmap_batch *batch);
+
+/* Flush the sharers of all regions that were noted in the batch. */
+static inline void mshare_batch_flush(struct tlbflush_unmap_batch *batch)
+{
+	if (unlikely(batch->mshare_regions[0]))
+		__mshare_batch_flush(batch);
 }
 
 /* The mm that munmap() of @vma, if any, is for: a host mm is not current's. */
@@ -91,10 +122,20 @@ static inline void mshare_mm_init(struct mm_struct *mm)
 {
 }
 
+static inline bool mm_is_mshare_host(const struct mm_struct *mm)
+{
+	return false;
+}
+
 static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 {
 	return NULL;
 }
+
+/* Macros: even empty functions would sway what is inlined in mm/rmap.c */
+#define mshare_should_defer(mm)		false
+#define mshare_batch_add(batch, host)	do { } while (0)
+#define mshare_batch_flush(batch)	do { } while (0)
 
 static inline struct mm_struct *mshare_unmap_mm(struct vm_area_struct *vma)
 {

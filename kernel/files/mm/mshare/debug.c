@@ -16,7 +16,7 @@
 #include "internal.h"
 
 bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
-bool mshare_skip_unmap_flush;
+bool mshare_skip_unmap_flush, mshare_skip_batch_flush, mshare_skip_batching;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
 bool mshare_skip_wait_recheck;
@@ -81,6 +81,10 @@ static int __init mshare_debug_init(void)
 			    &mshare_skip_notifier_flush);
 	debugfs_create_bool("skip_unmap_flush", 0600, dir,
 			    &mshare_skip_unmap_flush);
+	debugfs_create_bool("skip_batch_flush", 0600, dir,
+			    &mshare_skip_batch_flush);
+	debugfs_create_bool("skip_batching", 0600, dir,
+			    &mshare_skip_batching);
 	debugfs_create_bool("skip_gup_check", 0600, dir,
 			    &mshare_skip_gup_check);
 	debugfs_create_bool("skip_gup_recheck", 0600, dir,

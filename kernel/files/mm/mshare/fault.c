@@ -40,6 +40,8 @@ bool mshare_fault_fits(struct mshare_region *region,
 	struct mshare_anon *anon = mshare_vma_anon(host_vma);
 	pud_t pud;
 
+	if (is_vm_hugetlb_page(host_vma))	/* all was counted, or nothing */
+		return true;
 	mshare_anon_account(region, host_vma);
 	if (likely(mshare_fs_fits(region->fs, PAGE_SIZE)))
 		return true;

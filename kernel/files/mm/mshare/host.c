@@ -48,7 +48,7 @@ static void mshare_invalidate_tlbs(struct mmu_notifier *mn,
 
 static void mshare_free_notifier(struct mmu_notifier *mn)
 {
-	kfree(container_of(mn, struct mshare_region, mn));
+	mshare_region_unpin(container_of(mn, struct mshare_region, mn));
 }
 
 static const struct mmu_notifier_ops mshare_notifier_ops = {
@@ -69,7 +69,6 @@ int mshare_host_init(struct mshare_region *region)
 	/* The creator may exit: charge the cgroup that it was in */
 	RCU_INIT_POINTER(host->owner, NULL);
 #endif
-	host->mshare_memcg = region->memcg;
 
 	region->mn.ops = &mshare_notifier_ops;
 	err = mmu_notifier_register(&region->mn, host);
@@ -78,7 +77,15 @@ int mshare_host_init(struct mshare_region *region)
 		return err;
 	}
 	region->host = host;
+	WRITE_ONCE(host->mshare_region, region);
 	return 0;
+}
+
+struct mem_cgroup *mshare_host_mem_cgroup(const struct mm_struct *mm)
+{
+	struct mshare_region *region = READ_ONCE(mm->mshare_region);
+
+	return region ? region->memcg : NULL;
 }
 
 /*
@@ -177,8 +184,8 @@ void mshare_host_exit(struct mshare_region *region)
 	struct mm_struct *host = region->host;
 	LIST_HEAD(gone);
 
-	/* khugepaged may hold on to the mm for longer than the cgroup is held */
-	WRITE_ONCE(host->mshare_memcg, NULL);
+	/* khugepaged may hold on to the mm, longer than the cgroup is held */
+	WRITE_ONCE(host->mshare_region, NULL);
 	mmap_write_lock(host);
 	mshare_anon_count(region, 0, region->size, false, &gone);
 	mmap_write_unlock(host);
@@ -199,6 +206,7 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		if (i != MM_SWAPENTS)
 			pages += percpu_counter_sum_positive(&host->rss_stat[i]);
+	pages += atomic_long_read(&host->hugetlb_usage);
 	stat->resident_bytes = pages << PAGE_SHIFT;
 	stat->page_table_bytes = mm_pgtables_bytes(host);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
@@ -291,13 +299,21 @@ static int mshare_check_file(struct file *file, const struct mshare_create *c,
 		return -EINVAL;
 	if (!S_ISREG(inode->i_mode) || !file->f_op->mmap)
 		return -ENODEV;
-	if (IS_DAX(inode) || is_file_hugepages(file))
+	if (IS_DAX(inode))
 		return -EOPNOTSUPP;
+	if (is_file_hugepages(file)) {
+		if (huge_page_size(hstate_file(file)) != PMD_SIZE)
+			return -EOPNOTSUPP;
+		if ((c->region_offset | c->size | c->offset) & ~PMD_MASK)
+			return -EINVAL;
+	} else if (c->flags & MAP_HUGETLB) {
+		return -EINVAL;
+	}
 	/*
 	 * Files with a page cache, whose ->mmap() maps no page yet. Files on
 	 * kernfs and the like may be a device's memory.
 	 */
-	if (!shmem_mapping(mapping) &&
+	if (!shmem_mapping(mapping) && !is_file_hugepages(file) &&
 	    (!mapping->a_ops->read_folio || mapping->a_ops == &ram_aops))
 		return -ENODEV;
 	if (c->offset > MAX_LFS_FILESIZE - c->size)
@@ -340,7 +356,7 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 	if (!vma)
 		return -ENOMEM;
 	vma_set_range(vma, start, start + c->size,
-		      file ? c->offset >> PAGE_SHIFT : 0);
+		      c->flags & MAP_ANONYMOUS ? 0 : c->offset >> PAGE_SHIFT);
 	vm_flags_init(vma, vm_flags);
 	vma->vm_page_prot = vm_get_page_prot(vm_flags);
 
@@ -513,10 +529,8 @@ static int mshare_check_create(struct mshare_region *region,
 {
 	if (c->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return -EINVAL;
-	if (c->flags & MAP_HUGETLB && (c->flags & ~MSHARE_CREATE_FLAGS) ==
-	    MAP_HUGE_2MB)
-		return -EOPNOTSUPP;
-	if (c->flags & ~MSHARE_CREATE_FLAGS || c->flags & MAP_HUGETLB)
+	if ((c->flags & ~MSHARE_CREATE_FLAGS) !=
+	    (c->flags & MAP_HUGETLB ? MAP_HUGE_2MB : 0))
 		return -EINVAL;
 	if ((c->flags & MAP_TYPE) != MAP_SHARED &&
 	    (c->flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
@@ -524,9 +538,25 @@ static int mshare_check_create(struct mshare_region *region,
 	if (c->flags & MAP_ANONYMOUS ? c->fd != (u32)-1 :
 	    !PAGE_ALIGNED(c->offset))
 		return -EINVAL;
+	if (c->flags & MAP_HUGETLB &&
+	    (c->region_offset | c->size) & ~PMD_MASK)
+		return -EINVAL;
 	if (!mshare_range_ok(region, c->region_offset, c->size))
 		return -EINVAL;
 	return 0;
+}
+
+/* As mmap(MAP_ANONYMOUS | MAP_HUGETLB); the pages are reserved by ->mmap(). */
+static struct file *mshare_huge_file(const struct mshare_create *c,
+				     struct mshare_anon *anon)
+{
+	struct file *file;
+
+	file = hugetlb_file_setup(HUGETLB_ANON_FILE, c->size, VM_NORESERVE,
+				  HUGETLB_ANONHUGE_INODE, ilog2(PMD_SIZE));
+	if (!IS_ERR(file))
+		file->private_data = anon;
+	return file;
 }
 
 /**
@@ -544,13 +574,15 @@ static int mshare_check_create(struct mshare_region *region,
  * - %EFAULT: the argument is not readable.
  * - %EINTR: a fatal signal came first.
  * - %EINVAL: unknown bits in prot or flags, MAP_PRIVATE, MAP_ANONYMOUS with an
- *   fd; the range is empty, not page aligned or not in the region; the offset
- *   is not page aligned; the object is itself on msharefs.
- * - %ENODEV: the file is not a regular one, or cannot be mapped.
- * - %ENOMEM: no memory, or too many mappings in the region.
+ *   fd, MAP_HUGETLB without MAP_HUGE_2MB or with a file that is not on
+ *   hugetlbfs; the range is empty, not aligned to the object's pages or not in
+ *   the region; nor is the offset; the object is itself on msharefs.
+ * - %ENODEV: the file is not a regular one, or cannot be mapped; there are no
+ *   huge pages of 2 MiB.
+ * - %ENOMEM: no memory, too few huge pages, or too many mappings in the region.
  * - %ENOSPC: more than the mount's size= allows.
  * - %EOPNOTSUPP: an object whose pages cannot be shared: DAX, secretmem,
- *   hugetlb.
+ *   hugetlbfs with pages of another size than 2 MiB.
  * - %EOVERFLOW: offset + size is beyond what a file can have.
  * - %EPERM: PROT_WRITE and the memfd is sealed, or PROT_EXEC and the file is on
  *   a noexec mount.
@@ -596,10 +628,18 @@ int mshare_host_create(struct mshare_region *region,
 			   calc_vm_prot_bits(prot, 0) << 4;
 
 	if (!file) {
+		bool huge = c->flags & MAP_HUGETLB;
+
 		anon = mshare_anon_alloc(region, c->size,
-					 !(vm_flags & VM_NORESERVE));
+					 huge || !(vm_flags & VM_NORESERVE));
 		if (IS_ERR(anon))
 			return PTR_ERR(anon);
+		file = huge ? mshare_huge_file(c, anon) : NULL;
+		if (IS_ERR(file)) {
+			err = PTR_ERR(file);
+			file = NULL;
+			goto out_anon;
+		}
 	}
 
 	err = -EINTR;
@@ -648,6 +688,8 @@ static int mshare_unmap_locked(struct mshare_region *region,
 	LIST_HEAD(gone);
 	int err;
 
+	if (mshare_cuts_huge(region, start) || mshare_cuts_huge(region, end))
+		return -EINVAL;
 	err = mshare_split(region, start) ?: mshare_split(region, end);
 	if (err)
 		return err;

@@ -19,6 +19,7 @@
 #define _MM_MSHARE_INTERNAL_H
 
 #include <linux/delay.h>
+#include <linux/hugetlb.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -70,7 +71,7 @@ struct mshare_fs {
  * @reserved: the former
  * @gone: for the time of an UNMAP that removes the last of it
  *
- * Host VMAs of the object have it as vm_private_data. It goes with the last.
+ * It goes with the last host VMA of the object: see mshare_vma_anon().
  */
 struct mshare_anon {
 	unsigned long mapped;
@@ -142,6 +143,9 @@ struct mshare_events {
 /**
  * struct mshare_region - a file on msharefs
  * @refs: the inode's, and one per link
+ * @pins: on the memory of this struct only: one for @refs and the notifier,
+ *	and one per batch of reclaim that it is noted in
+ * @rcu: frees it: who asks a host mm for its region may be late
  * @fs: the mount
  * @ino: the file's inode number
  * @lock: serialises all that changes contents or protection
@@ -170,6 +174,8 @@ struct mshare_events {
  */
 struct mshare_region {
 	refcount_t refs;
+	refcount_t pins;
+	struct rcu_head rcu;
 	struct mshare_fs *fs;
 	unsigned long ino;
 	struct mutex lock;		/* contents and protection */
@@ -241,6 +247,7 @@ extern const struct file_operations mshare_file_ops;
 struct mshare_region *mshare_region_alloc(struct mshare_fs *fs);
 int mshare_region_set_size(struct mshare_region *region, loff_t size);
 void mshare_region_put(struct mshare_region *region);
+void mshare_region_unpin(struct mshare_region *region);
 
 static inline struct mshare_region *mshare_file_region(struct file *file)
 {
@@ -347,15 +354,22 @@ int mshare_protect(struct mshare_region *region, unsigned long start,
 		   unsigned long end, unsigned long prot);
 void mshare_pushdown(struct mshare_region *region, unsigned long start,
 		     struct mmu_gather *tlb, u64 *entries);
+bool mshare_cuts_huge(struct mshare_region *region, unsigned long offset);
 int mshare_split(struct mshare_region *region, unsigned long offset);
 void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 			  struct vm_area_struct *vma, unsigned long prot,
 			  u64 *entries);
 void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset);
 
-/* The anonymous object that a host VMA maps; a memfd has the same vm_ops. */
+/*
+ * The anonymous object that a host VMA maps. A memfd has the same vm_ops as
+ * one of small pages; hugetlbfs has a use for vm_private_data, but none for the
+ * file's, which is NULL in what others made.
+ */
 static inline struct mshare_anon *mshare_vma_anon(struct vm_area_struct *vma)
 {
+	if (is_vm_hugetlb_page(vma))
+		return vma->vm_file->private_data;
 	return vma_is_anon_shmem(vma) ? vma->vm_private_data : NULL;
 }
 
@@ -396,7 +410,7 @@ void mshare_flush_region(struct mshare_region *region, bool lazy);
 /* debug.c: each takes out what it names, so that a test can miss it */
 #ifdef CONFIG_MSHARE_DEBUG
 extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
-extern bool mshare_skip_unmap_flush;
+extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck;
 extern u32 mshare_wait_delay_us, mshare_flush_all_links;
@@ -411,6 +425,7 @@ static inline void mshare_wait_delay(void)
 #define mshare_skip_flip_flush		false
 #define mshare_skip_notifier_flush	false
 #define mshare_skip_unmap_flush		false
+#define mshare_skip_batch_flush		false
 #define mshare_skip_pushdown		false
 #define mshare_skip_detach_flush	false
 #define mshare_skip_wait_recheck	false

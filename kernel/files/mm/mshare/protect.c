@@ -20,6 +20,14 @@
 #include "../internal.h"
 #include "internal.h"
 
+/* Is @offset inside a huge page of hugetlbfs, where no VMA can be split? */
+bool mshare_cuts_huge(struct mshare_region *region, unsigned long offset)
+{
+	struct vm_area_struct *vma = vma_lookup(region->host, offset);
+
+	return vma && is_vm_hugetlb_page(vma) && offset & ~PMD_MASK;
+}
+
 /* Split the host VMA that spans @offset, if one does. */
 int mshare_split(struct mshare_region *region, unsigned long offset)
 {
@@ -228,6 +236,9 @@ static int mshare_flip_check_piece(struct mshare_flip *flip,
 	int err = 0;
 
 	mmap_read_lock(flip->region->host);
+	if (mshare_cuts_huge(flip->region, piece->start) ||
+	    mshare_cuts_huge(flip->region, piece->end))
+		err = -EINVAL;
 	for_each_vma_range(vmi, vma, piece->end) {
 		if (flip->prot & ~mshare_vma_ceiling(vma))
 			err = -EACCES;

@@ -38,6 +38,7 @@ struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 		return ERR_PTR(-ENOMEM);
 	}
 	refcount_set(&region->refs, 1);
+	refcount_set(&region->pins, 1);
 	refcount_inc(&fs->refs);
 	region->fs = fs;
 	mutex_init(&region->lock);
@@ -108,9 +109,15 @@ void mshare_region_put(struct mshare_region *region)
 		mshare_host_exit(region);
 	mshare_region_free(region);
 	if (host)
-		mmu_notifier_put(&region->mn);	/* frees it */
+		mmu_notifier_put(&region->mn);	/* unpins it */
 	else
-		kfree(region);
+		mshare_region_unpin(region);
+}
+
+void mshare_region_unpin(struct mshare_region *region)
+{
+	if (refcount_dec_and_test(&region->pins))
+		kfree_rcu(region, rcu);
 }
 
 static long mshare_ioctl_create(struct mshare_region *region, void __user *arg)
@@ -135,7 +142,8 @@ static long mshare_ioctl_create(struct mshare_region *region, void __user *arg)
  * - %EBADF: the fd is not open for writing.
  * - %EFAULT: @arg is not readable.
  * - %EINTR: a fatal signal came first.
- * - %EINVAL: the range is empty, not page aligned or not in the region.
+ * - %EINVAL: the range is empty, not page aligned, not in the region, or cuts a
+ *   huge page of hugetlbfs.
  * - %ENOMEM: no memory for splitting a mapping; nothing has changed.
  */
 static long mshare_ioctl_unmap(struct mshare_region *region, void __user *arg)
@@ -222,7 +230,9 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
  * - %EHWPOISON: populating met a page that is broken.
  * - %EINTR: a fatal signal came first.
  * - %EINVAL: other advice, flags is not 0; the range is empty, not page aligned
- *   or not in the region; populating for an access that the region denies.
+ *   or not in the region; MADV_PAGEOUT, MADV_COLD, MADV_HUGEPAGE or
+ *   MADV_NOHUGEPAGE and huge pages of hugetlbfs; populating for an access that
+ *   the region denies.
  * - %ENOMEM: a part of the range is not mapped; all advice but populating has
  *   been taken for the rest. No memory.
  * - %EOPNOTSUPP: MADV_REMOVE of a file whose filesystem has no holes.
