@@ -50,6 +50,19 @@ like($log, $has_msharefs ?
 	qr/FATAL:  this kernel has no msharefs.*HINT:  Boot a kernel/s, 'and says why');
 $node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 
+SKIP:
+{
+	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 4
+	  unless $has_msharefs && -d '/var/tmp/mshare-0700';
+	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-0700'");
+	like($log, qr{FATAL:  no permission to read "/var/tmp/mshare-0700/mshare_info".*HINT:  Let the server's user into}s,
+		'and says why');
+	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-0755'");
+	like($log, qr{FATAL:  no permission to create a region in "/var/tmp/mshare-0755".*HINT:  Run "mount -o remount,mode=1777}s,
+		'and says why');
+	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
+}
+
 # settings of the tested provider
 restart_with(1, 'pg_mshare.provider' => $provider, 'pg_mshare.populate' => 'on');
 is($node->safe_psql('postgres', 'SELECT up_us > 0 FROM pg_mshare_flip()'), 't', 'it flips when populated');
