@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 
 #define NOBODY	65534
 
@@ -195,6 +196,51 @@ TEST_F(interface, permissions_decide_who_opens)
 		_exit(0);
 	}
 	EXPECT_EQ(0, child_status(pid));
+	close(fd);
+}
+
+/* Neither by what /proc shows of who has it open, nor through its memory. */
+TEST_F(interface, another_user_has_no_way_in)
+{
+	int fd = open(self->path, O_CREAT | O_RDWR | O_EXCL, 0644), reader;
+	char via_proc[64], reopened[64], word[8];
+	pid_t owner = getpid(), pid;
+	char *p;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, SLOT));
+	ASSERT_EQ(0, create_anon(fd, 0, PAGE, RW));
+	p = window(fd, 1, RW);
+	ASSERT_NE(MAP_FAILED, p);
+	reader = open(self->path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, reader);
+	ASSERT_EQ(0, fchmod(fd, 0600));
+	snprintf(via_proc, sizeof(via_proc), "/proc/%d/fd/%d", owner, fd);
+	snprintf(reopened, sizeof(reopened), "/proc/self/fd/%d", reader);
+	pid = fork();
+	if (pid == 0) {
+		struct iovec local = { word, sizeof(word) };
+		struct iovec remote = { p, sizeof(word) };
+
+		munmap(p, SLOT);
+		become_nobody();
+		EXPECT_EQ(-EACCES, result(open(self->path, O_RDONLY)));
+		EXPECT_EQ(-EACCES, result(open(via_proc, O_RDWR)));
+		EXPECT_EQ(-EACCES, result(open(reopened, O_RDWR)));
+		EXPECT_EQ(-EPERM, result(process_vm_readv(owner, &local, 1,
+							  &remote, 1, 0)));
+		EXPECT_EQ(-EPERM, result(process_vm_writev(owner, &local, 1,
+							   &remote, 1, 0)));
+		/* a descriptor that was handed over is what it is */
+		EXPECT_EQ(-EBADF, protect(reader, 0, PAGE, PROT_NONE));
+		EXPECT_EQ(MAP_FAILED, window(reader, 1, RW));
+		EXPECT_NE(MAP_FAILED, window(reader, 1, PROT_READ));
+		EXPECT_EQ(-EPERM, result(fchmod(reader, 0666)));
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(RW, rights(p));
+	close(reader);
 	close(fd);
 }
 
