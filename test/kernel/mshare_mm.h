@@ -156,16 +156,17 @@ static inline bool in_page_cache(int fd, off_t offset)
 	return resident & 1;
 }
 
-/* Has the kernel reclaim a group until a page of an object is out. */
+/*
+ * Has the kernel reclaim a group until a page of an object is out. What reclaim
+ * knows of its lists is some time old, so it may take some tries.
+ */
 static inline int swap_out_of(const char *group, int fd, off_t offset, int tries)
 {
 	for (int i = 0; i < tries; i++) {
-		int err = write_file(group_path(group, "memory.reclaim"), "64M");
-
+		if (write_file(group_path(group, "memory.reclaim"), "64M"))
+			sleep_us(100000);
 		if (!in_page_cache(fd, offset))
 			return 0;
-		if (err)	/* what it knows of its lists is some time old */
-			sleep_us(100000);
 	}
 	return -EBUSY;
 }
