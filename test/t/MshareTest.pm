@@ -4,14 +4,30 @@ package MshareTest;
 
 use strict;
 use warnings;
+use Carp;
 use Digest::MD5;
 use Exporter 'import';
+use IPC::Run;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
   pool_digest worker_pid wait_until waiters prewarm shmem_kb bench_sums sleep time);
+
+# A psql that finds no server may be gone before its input is written. Its exit status
+# and its messages tell that; without this IPC::Run would die of EPIPE, so that polling a
+# server that restarts would fail where the machine is busy.
+{
+	no warnings 'redefine';
+	*IPC::Run::_write = sub {
+		my ($fd, $data) = @_;
+		my $written = POSIX::write($fd, $data, length $data);
+		return length $data if !defined $written and $!{EPIPE};
+		return $written // croak "$!: write( $fd )";
+	};
+}
 
 our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
 
