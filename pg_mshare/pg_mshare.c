@@ -198,7 +198,9 @@ mshare_require(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("pg_mshare is off"),
-				 errhint("Set pg_mshare.provider to auto and restart the server.")));
+				 IsPostmasterEnvironment ?
+				 errhint("Set pg_mshare.provider to auto and restart the server.") :
+				 errhint("A single-user server has no process that could end a closing. Start the server with a postmaster.")));
 }
 
 void

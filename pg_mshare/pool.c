@@ -40,6 +40,8 @@
 /* How long the restart of a crashed server waits for the logger's answer */
 #define RESTART_TIMEOUT_MS 5000
 
+#define PAGE_TABLE_ENTRY_BYTES 8
+
 PoolControl *pool = NULL;
 char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
@@ -81,8 +83,12 @@ pool_map(const Provider *wanted, bool fallback)
 	pool_base = base;
 
 	ereport(LOG,
-			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p",
-					provider->name, bytes / (1024 * 1024), base),
+			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p, in pages of %zu kB",
+					provider->name, bytes / (1024 * 1024), base, pool_page_size / 1024),
+			 errdetail(provider == &provider_mshare ?
+					   "All processes share page tables of %zu kB, once all of it is touched." :
+					   "Each process has page tables of its own, of %zu kB once it has touched all of it.",
+					   bytes / pool_page_size * PAGE_TABLE_ENTRY_BYTES / 1024),
 			 huge_pages == HUGE_PAGES_ON ?
 			 errhint("huge_pages = on reserves huge pages for the server's own buffer area too, which stays unused. Set huge_pages to off or try, and pg_mshare.huge_pages to on.") : 0));
 }

@@ -31,10 +31,40 @@ is($node->safe_psql('postgres', 'SELECT bool_and(attached) FROM pg_mshare_backen
 # data really is in there
 $node->safe_psql('postgres', 'CREATE TABLE t AS SELECT g AS i FROM generate_series(1, 100000) g');
 is($node->safe_psql('postgres', 'SELECT sum(i) FROM t'), '5000050000', 'a table is read back');
-$node->safe_psql('postgres', q{
+my $forced = $node->pg_version >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+$node->safe_psql('postgres', qq{
 	SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
-	SET force_parallel_mode = on; CREATE TABLE p AS SELECT sum(i) AS s FROM t});
+	SET $forced = on; CREATE TABLE p AS SELECT sum(i) AS s FROM t});
 is($node->safe_psql('postgres', 'SELECT s FROM p'), '5000050000', 'by parallel workers too');
+
+# What pg_mshare_status says of page tables is what /proc says, and what a session gets
+# of its own by reading 60 MB shows what sharing is worth.
+$node->safe_psql('postgres', q{CREATE TABLE large WITH (fillfactor = 10) AS SELECT g AS i, repeat('x', 400) FROM generate_series(1, 7800) g});
+$node->safe_psql('postgres', 'VACUUM large');
+cmp_ok($node->safe_psql('postgres', q{SELECT pg_relation_size('large')}), '>=', 60 << 20, 'a table of 60 MB');
+my $own = "SELECT page_table_bytes FROM pg_mshare_backends WHERE pid = pg_backend_pid()";
+my $all = 'SELECT private_page_table_bytes, page_table_bytes FROM pg_mshare_status';
+$session->query_safe($_) for $own, $all;
+my @before = ($session->query_safe($own), split /\|/, $session->query_safe($all));
+my $summed = 0;
+for my $pid (server_pids($node))
+{
+	$summed += 1024 * $1 if slurp_file("/proc/$pid/status") =~ /^VmPTE:\s+(\d+) kB/m;
+}
+cmp_ok(abs($before[1] - $summed), '<=', 64 * 1024, "private page tables are those in /proc: $before[1], $summed bytes");
+cmp_ok($before[1], '>', 0, '... and there are some');
+$session->query_safe('SELECT count(*) FROM large');
+my $grown = $session->query_safe($own) - $before[0];
+if ($provider eq 'mshare')
+{
+	cmp_ok($grown, '<', 64 * 1024, "a session that has read them has no more page tables of its own: $grown bytes");
+	cmp_ok($before[2], '>=', $bytes / 512, "there is one set for all: $before[2] bytes");
+}
+else
+{
+	cmp_ok($grown, '>=', 96 * 1024, "a session that has read them has page tables for them: $grown bytes");
+	is($before[2], 0, 'and no set for all');
+}
 
 # 2. two crashes: the same address, read-write, and no memory lost
 my @shmem;

@@ -96,14 +96,8 @@ for my $call ('pg_mshare_flip()', 'pg_mshare_freeze()', 'pg_mshare_thaw()', "pg_
 }
 restart_with(1, 'pg_mshare.provider' => $provider);
 
-# a single-user server is a plain one
-$node->stop;
-my $single = '';
-IPC::Run::run([ $node->installed_command('postgres'), '--single', '-D', $node->data_dir, 'postgres' ],
-	'<', \"SELECT count(*) > 0 AS answer FROM pg_class;\n", '>', \$single, '2>', \my $err);
-like($single, qr/answer = "t"/, 'single-user mode works');
-
 # not preloaded
+$node->stop;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->start;
 for my $call ('pg_mshare_flip()', '* FROM pg_mshare_status', '* FROM pg_mshare_ranges', '* FROM pg_mshare_backends')

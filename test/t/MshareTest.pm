@@ -48,6 +48,9 @@ restart_after_crash = on
 log_min_messages = info
 log_statement = none
 END
+	# as small a ring of buffers as 15 has: what a test evicts, VACUUM does not keep
+	$node->append_conf('postgresql.conf', 'vacuum_buffer_usage_limit = 256kB')
+	  if $node->pg_version >= 16;
 	$node->append_conf('postgresql.conf', $params{conf}) if $params{conf};
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION pg_mshare')
