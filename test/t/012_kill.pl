@@ -105,7 +105,7 @@ for my $n (1 .. $kills)
 
 	# other programs of the machine use memory too, but not every time
 	my $now;
-	ok(wait_until(20, sub {
+	ok(wait_until(60, sub {
 		$now = memory_kb();
 		$now->{Shmem} - $before->{Shmem} < 32 * 1024
 		  and $now->{PageTables} - $before->{PageTables} < 16 * 1024 }),
