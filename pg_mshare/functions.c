@@ -451,7 +451,7 @@ Datum
 pg_mshare_watch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	int			granule;
+	int			wanted;
 	Watch	   *watch;
 
 	mshare_require();
@@ -462,12 +462,12 @@ pg_mshare_watch(PG_FUNCTION_ARGS)
 				 errdetail("The first write would crash its process.")));
 	InitMaterializedSRF(fcinfo, 0);
 
-	granule = get_granule(fcinfo, 1);
-	watch = watch_writes(get_closed_time(fcinfo, 0, "duration", 1000), granule);
-	if (watch->granule > granule)
+	wanted = get_granule(fcinfo, 1);
+	watch = watch_writes(get_closed_time(fcinfo, 0, "duration", 1000), wanted);
+	if (watch->granule > wanted)
 		ereport(NOTICE,
 				(errmsg("granules of %d kB were used instead of %d kB",
-						watch->granule * (BLCKSZ / 1024), granule * (BLCKSZ / 1024)),
+						watch->granule * (BLCKSZ / 1024), wanted * (BLCKSZ / 1024)),
 				 errdetail("There would have been more than %d ranges of different protection.",
 						   pool_ranges_limit())));
 	if (watch->ended_early)
