@@ -16,8 +16,8 @@ sub freeze_and_park
 	my $admin = $node->background_psql('postgres');
 	my $writer = $node->background_psql('postgres', on_error_stop => 0);
 
-	$admin->query_safe($_) for 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()',
-		'SELECT waiters FROM pg_mshare_status';
+	$admin->query_safe($_) for 'SELECT pg_mshare_thaw()', 'SELECT pg_mshare_freeze()',
+		'SELECT pg_mshare_thaw()', 'SELECT waiters FROM pg_mshare_status';
 	$writer->query_safe('UPDATE t SET v = v + 1');
 	$writer->query_safe('SELECT v FROM t');
 	$admin->query_safe('VACUUM');

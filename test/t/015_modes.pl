@@ -7,6 +7,7 @@ use lib '.';
 use MshareTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Cwd qw(abs_path);
 use IPC::Run;
 use Test::More;
 
@@ -84,16 +85,24 @@ IPC::Run::run([ $postgres, '--single', '-D', $node->data_dir, 'postgres' ],
 like($out, qr/sum = "50005000".*provider = "off"/s, 'single-user mode works, without us');
 like($err, qr/ERROR:  pg_mshare is off.*HINT:  A single-user server has no process/s, '... which an error says');
 
-# pg_upgrade
+# pg_upgrade, which leaves a script where it is run
 my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init;
-my @upgrade = ('pg_upgrade', '--no-sync', '-d', $node->data_dir, '-D', $new->data_dir,
+my @upgrade = ('pg_upgrade', '--no-sync', '-d', abs_path($node->data_dir), '-D', abs_path($new->data_dir),
 	'-b', $node->config_data('--bindir'), '-B', $new->config_data('--bindir'),
 	'-s', $new->host, '-p', $node->port, '-P', $new->port);
-chdir $PostgreSQL::Test::Utils::tmp_check or die;
-command_ok([ @upgrade, '--check' ], 'pg_upgrade --check to a server without the preload');
+sub upgrade_ok
+{
+	my ($name, @options) = @_;
+	my $here = abs_path('.');
+
+	chdir $PostgreSQL::Test::Utils::tmp_check or die;
+	command_ok([ @upgrade, @options ], $name);
+	chdir $here;
+}
+upgrade_ok('pg_upgrade --check to a server without the preload', '--check');
 $new->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_mshare'\npg_mshare.provider = $provider\n");
-command_ok(\@upgrade, 'pg_upgrade to one with it');
+upgrade_ok('pg_upgrade to one with it');
 $new->start;
 is($new->safe_psql('postgres', 'SELECT sum(i) FROM t'), 12502500, '... the data are there');
 is($new->safe_psql('postgres', 'SELECT provider FROM pg_mshare_status WHERE EXISTS (SELECT FROM pg_mshare_flip())'),

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: PostgreSQL
+# A server in a memory cgroup: the pool is charged to the group, for the server's life,
+# and a group that is too small for it ends the server, not the machine.
+use strict;
+use warnings;
+use lib '.';
+use MshareTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# test/extension makes this group for the tests, as only root can.
+my $parent = '/sys/fs/cgroup/pg_mshare';
+my $group = "$parent/server";
+plan skip_all => "no group of ours at $parent: test/extension --vm makes it"
+  unless -w "$parent/cgroup.procs" and (-d $group or mkdir $group);
+
+sub set
+{
+	my ($file, $value) = @_;
+	open my $handle, '>', $file or die "$file: $!";
+	syswrite $handle, $value or die "$file: $!";
+}
+
+# The shared memory that the group is charged for, in MB
+sub charged
+{
+	return (slurp_file("$group/memory.stat") =~ /^shmem (\d+)$/m)[0] >> 20;
+}
+
+my $node = mshare_node('cgroup', no_extension => 1, conf => "pg_mshare.populate = on\n");
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_mshare; CREATE EXTENSION pg_prewarm');
+$node->stop;
+
+# The server alone: who starts it is not to be killed with it.
+sub start_in_group
+{
+	my ($limit) = @_;
+	set("$group/memory.max", $limit);
+	my $status = system('sh', '-c', 'echo 0 > "$0/cgroup.procs" && exec "$@"', $group,
+		$node->installed_command('pg_ctl'), '-s', '-w', '-D', $node->data_dir, '-l', $node->logfile, 'start');
+	$node->_update_pid($status == 0);
+	return $status == 0;
+}
+
+ok(start_in_group('400M'), 'a server starts in a group that is large enough');
+my $shmem = charged();
+cmp_ok($shmem, '>=', 64, "the group is charged for the pool: $shmem MB");
+cmp_ok($shmem, '<', 128, '... once');
+$node->command_ok([ 'pgbench', '-i', '-q', '-s', '1', 'postgres' ], 'pgbench -i');
+$node->command_ok([ 'pgbench', '-n', '-c', '4', '-t', '50', 'postgres' ], 'pgbench');
+is($node->safe_psql('postgres', 'SELECT down_us > 0 FROM pg_mshare_flip()'), 't', 'a flip');
+cmp_ok(charged(), '<', 128, '... and still once after that');
+$node->stop;
+ok(wait_until(20, sub { charged() <= 1 }), 'when the server has ended nothing is charged')
+  or diag(charged() . ' MB of shared memory');
+
+# less than the pool: the start is killed, or the pool is not filled; nothing remains
+set("$group/memory.max", 'max');
+my $offset = -s $node->logfile;
+my $started = start_in_group('40M');
+my $kills = (slurp_file("$group/memory.events") =~ /^oom_kill (\d+)$/m)[0];
+note(sprintf 'in 40 MB: %s, %d processes killed', $started ? 'started' : 'not started', $kills);
+note(slurp_file($node->logfile, $offset));
+$node->stop('immediate', fail_ok => 1) if $started;
+ok(!$started && $kills > 0, 'in one that is too small the start is killed');
+set("$group/memory.max", 'max');
+ok(wait_until(20, sub { charged() <= 1 }), '... and nothing is left charged')
+  or diag(charged() . ' MB of shared memory');
+unlink $node->data_dir . '/postmaster.pid';
+ok(start_in_group('400M'), 'and in a larger one it starts again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pgbench_history'), 200, '... with its data');
+$node->stop;
+
+done_testing();
