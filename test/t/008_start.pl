@@ -52,14 +52,19 @@ $node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 
 SKIP:
 {
-	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 4
-	  unless $has_msharefs && -d '/var/tmp/mshare-0700';
-	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-0700'");
-	like($log, qr{FATAL:  no permission to read "/var/tmp/mshare-0700/mshare_info".*HINT:  Let the server's user into}s,
-		'and says why');
-	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-0755'");
-	like($log, qr{FATAL:  no permission to create a region in "/var/tmp/mshare-0755".*HINT:  Run "mount -o remount,mode=1777}s,
-		'and says why');
+	my %refusals = (
+		'mode=0700' => qr{FATAL:  no permission to read "[^"]*/mshare_info".*HINT:  Let the server's user into}s,
+		'mode=0755' => qr{FATAL:  no permission to create a region in .*HINT:  Run "mount -o remount,mode=1777}s,
+		'mode=1777,size=1m' => qr{FATAL:  could not map \d+ bytes of shared memory into the region.*HINT:  Reduce shared_buffers, or raise the limit size=}s,
+		'mode=1777,nr_regions=1' => qr{FATAL:  could not create a region in .*HINT:  The mount's limit nr_regions= is reached}s);
+
+	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys %refusals
+	  unless $has_msharefs && -d '/var/tmp/mshare-mode=0700';
+	for my $options (sort keys %refusals)
+	{
+		$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-$options'");
+		like($log, $refusals{$options}, 'and says why');
+	}
 	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 }
 

@@ -53,6 +53,9 @@ is($node->safe_psql('postgres', 'SELECT sum(v) FROM t'), 3, 'and has written');
 my ($status, $out, $error) = $node->psql('postgres', q{SELECT pg_mshare_protect('r', 2, 1)});
 isnt($status, 0, 'a part of a huge page is refused');
 like($error, qr/whole huge pages/, 'with an error that tells why');
+($status, $out, $error) = $node->psql('postgres', q{SELECT pg_mshare_protect_relation('t', 'r')});
+like($error, qr/ERROR:  with huge pages the buffers of one relation cannot be protected.*HINT:  Set pg_mshare.huge_pages/s,
+	'and so are the buffers of a relation');
 is($node->safe_psql('postgres', q{SELECT pg_mshare_protect('r', 257, 256) IS NOT NULL}), 't',
 	'a whole one is closed');
 is($admin->query_safe('SELECT first_buffer, buffers FROM pg_mshare_ranges WHERE protection = \'r\''),
