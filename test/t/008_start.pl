@@ -79,20 +79,27 @@ like($log, $has_huge_pages ? qr/provider $provider maps 64 MB/ :
 	qr/FATAL:  could not map \d+ bytes of huge pages.*HINT:/s, 'and says so');
 $node->append_conf('postgresql.conf', "pg_mshare.huge_pages = off");
 
-SKIP:
-{
-	skip 'a window of 512 GiB is what provider mshare needs', 2 if $provider ne 'mshare';
-	my $offset = -s $node->logfile;
-	$node->stop('fast', fail_ok => 1);
-	my $status = system('prlimit', '--as=' . (64 << 30), $node->installed_command('pg_ctl'),
-		'-D', $node->data_dir, '-l', $node->logfile, '-w', 'start');
-	isnt($status, 0, 'with a limit on address space it does not start');
-	like(slurp_file($node->logfile, $offset), qr/FATAL:  could not map a window.*HINT:  Start the server with "ulimit -v unlimited"/s,
-		'and says what to do');
-}
+# a limit on address space: mshare needs a window of 512 GiB, mprotect the pool's size
+my ($limit, $refusal) = $provider eq 'mshare' ?
+	(64 << 30, qr/FATAL:  could not map a window.*HINT:  Start the server with "ulimit -v unlimited"/s) :
+	(900 << 20, qr/FATAL:  could not map \d+ bytes for shared buffers.*HINT:  Reduce shared_buffers/s);
+my $offset = -s $node->logfile;
+$node->stop('fast', fail_ok => 1);
+$node->append_conf('postgresql.conf', "shared_buffers = 512MB\npg_mshare.populate = off");
+isnt(system('prlimit', "--as=$limit", $node->installed_command('pg_ctl'),
+		'-D', $node->data_dir, '-l', $node->logfile, '-w', 'start'), 0, 'with a limit on address space it does not start');
+like(slurp_file($node->logfile, $offset), $refusal, 'and says what to do');
+$node->append_conf('postgresql.conf', 'shared_buffers = 64MB');
+
+# no room for the freeze worker: the server runs, and closes nothing
+restart_with(1, max_worker_processes => 0);
+my ($status, $said, $error) = $node->psql('postgres', 'SELECT pg_mshare_flip()');
+like($error, qr/ERROR:  the freeze worker is not running.*HINT:  .*max_worker_processes is too small/s,
+	'without the freeze worker nothing is closed');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 
 # off
-restart_with(1, 'pg_mshare.provider' => 'off', 'pg_mshare.populate' => 'off');
+restart_with(1, 'pg_mshare.provider' => 'off');
 is($node->safe_psql('postgres', 'SELECT provider, buffers, address IS NULL FROM pg_mshare_status'), 'off|8192|t', 'status says off');
 for my $call ('pg_mshare_flip()', 'pg_mshare_freeze()', 'pg_mshare_thaw()', "pg_mshare_protect('r')")
 {
