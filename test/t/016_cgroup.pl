@@ -38,7 +38,7 @@ sub start_in_group
 	set("$group/memory.max", $limit);
 	my $status = system('sh', '-c', 'echo 0 > "$0/cgroup.procs" && exec "$@"', $group,
 		$node->installed_command('pg_ctl'), '-s', '-w', '-D', $node->data_dir, '-l', $node->logfile, 'start');
-	$node->_update_pid($status == 0);
+	$node->_update_pid(1) if $status == 0;
 	return $status == 0;
 }
 

@@ -27,6 +27,16 @@ our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
 		return length $data if !defined $written and $!{EPIPE};
 		return $written // croak "$!: write( $fd )";
 	};
+
+	# Keep what comes after the match: a statement may end as soon as it has started.
+	*PostgreSQL::Test::BackgroundPsql::query_until = sub {
+		my ($self, $until, $query) = @_;
+		$self->{stdin} .= $query;
+		pump_until($self->{run}, $self->{timeout}, \$self->{stdout}, $until);
+		die 'psql query timed out' if $self->{timeout}->is_expired;
+		$self->{stdout} =~ s/^(.*?$until\n?)//s;
+		return $1;
+	};
 }
 
 our $provider = $ENV{PG_MSHARE_TEST_PROVIDER} || 'mprotect';
