@@ -110,7 +110,7 @@ my $owner = $admin;
 ok(park($writer, 'UPDATE t SET v = v + 1 WHERE id = 1'), 'a write is parked');
 $owner->quit;
 ok(finished($writer), 'the session that froze has ended, and the worker thaws at the deadline');
-ok($node->log_contains(qr/buffer pool reopened after \S+ ms \(timeout\), [1-9]\d* writes waited/),
+ok(wait_until(10, sub { $node->log_contains(qr/buffer pool reopened after \S+ ms \(timeout\), [1-9]\d* writes waited/) }),
 	'the log says so');
 
 # 9. a transaction that wrote before the freeze commits during it: not a fence

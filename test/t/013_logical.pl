@@ -60,7 +60,7 @@ $publisher->wait_for_catchup('s');
 freeze();
 my $log = -s $node->logfile;
 $publisher->safe_psql('postgres', 'UPDATE cold SET v = 1');
-ok(wait_until(60, sub { slurp_file($node->logfile, $log) =~ /could not read block .*: Bad address/ }),
+ok(wait_until(60, sub { slurp_file($node->logfile, $log) =~ /could not read blocks? .*: Bad address/ }),
 	'an apply worker that must read from disk fails');
 $admin->query_safe('SELECT pg_mshare_thaw()');
 ok(wait_until(60, sub { $node->safe_psql('postgres', $enabled) eq 'f' }),
