@@ -14,6 +14,8 @@ my $clients = 8;
 my $seconds = 5;
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_prewarm');
 $node->command_ok([ 'pgbench', '-i', '-q', '-s', '2', 'postgres' ], 'pgbench -i');
+# the map of free space of what grows, too: what is new on disk could not be read
+$node->command_ok([ 'pgbench', '-n', '-c', $clients, '-t', '5', 'postgres' ], 'a first load');
 $node->safe_psql('postgres', 'VACUUM');
 prewarm($node);
 
@@ -63,7 +65,7 @@ for my $granule (0, 64, 2048, 2048, 64, 0)
 		note("$name: $waited faults, $granules granules of $named relations, the median wait $times, $tps transactions a second");
 		cmp_ok($granules, '>', 0, '... writes are seen');
 		cmp_ok($waited, '<=', $granules * $clients, '... at most one wait for each granule and session');
-		cmp_ok($waited, '<', $tps * $seconds, '... and not one for each transaction');
+		cmp_ok($waited, '<', $tps * $seconds * 4, '... and not one for each of the four rows that a transaction writes');
 	}
 }
 note(sprintf '%s kB: %s transactions a second', $_, join ', ', @{ $tps{$_} }) for sort { $a <=> $b } keys %tps;
