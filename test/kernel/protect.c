@@ -25,6 +25,7 @@ FIXTURE_SETUP(protect)
 
 FIXTURE_TEARDOWN(protect)
 {
+	knob("skip_views", false);
 	close(self->region);
 }
 
@@ -361,6 +362,56 @@ TEST_F(protect, only_changes_count_as_flips)
 	ASSERT_EQ(0, protect(self->region, 0, CHUNK, RW));
 	after = region_stat(self->region);
 	EXPECT_EQ(before.flips + 3, after.flips);
+}
+
+/*
+ * The knob for measurements: no view changes, every leaf does, and all that
+ * PROTECT promises holds, also when the knob is turned between flips.
+ */
+TEST_F(protect, by_leaves_alone)
+{
+	static const int flips[] = { PROT_READ, RW, PROT_NONE, PROT_READ, RW };
+	unsigned long size = 2 * CHUNK;
+	struct mshare_stat before, after;
+
+	ASSERT_EQ(0, create_sparse(self->region, 0, size, RW));
+	for (unsigned long at = 0; at < size; at += CHUNK)
+		memset(self->p + at, RET, PAGES * PAGE);
+	for (int i = 0; i < 4 * ARRAY_SIZE(flips); i++) {
+		bool leaves = i & 2;
+		int prot = flips[i % ARRAY_SIZE(flips)];
+
+		ASSERT_EQ(0, knob("skip_views", leaves));
+		before = region_stat(self->region);
+		ASSERT_EQ(0, protect(self->region, 0, size, prot));
+		after = region_stat(self->region);
+		EXPECT_EQ(1, after.flips - before.flips);
+		if (leaves) {
+			EXPECT_LE(2 * PAGES,
+				  after.flip_entries - before.flip_entries);
+		} else if (i & 1) {	/* leaves were given all back before */
+			EXPECT_EQ(2, after.flip_entries - before.flip_entries);
+		}
+		if (fork() == 0) {
+			for (unsigned long at = 0; at < size; at += CHUNK) {
+				EXPECT_EQ(prot, rights(self->p + at));
+				EXPECT_EQ(prot, rights(self->p + at + CHUNK / 2));
+			}
+			_exit(0);
+		}
+		wait(NULL);
+		for (unsigned long at = 0; at < size; at += CHUNK) {
+			EXPECT_EQ(prot, rights(self->p + at));
+			EXPECT_EQ(prot, rights(self->p + at + PAGE));
+			EXPECT_EQ(prot, rights(self->p + at + CHUNK - PAGE));
+		}
+	}
+	ASSERT_EQ(0, knob("skip_views", true));
+	ASSERT_EQ(0, protect(self->region, PAGE, size - 2 * PAGE, PROT_READ));
+	EXPECT_EQ(RW, rights(self->p));
+	EXPECT_EQ(PROT_READ, rights(self->p + PAGE));
+	EXPECT_EQ(PROT_READ, rights(self->p + size - 2 * PAGE));
+	EXPECT_EQ(RW, rights(self->p + size - PAGE));
 }
 
 TEST_F(protect, reaches_every_process)

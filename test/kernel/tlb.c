@@ -35,6 +35,7 @@ FIXTURE_VARIANT(tlb)
 	int closed;		/* the protection that forbids it */
 	size_t size;		/* of what is closed: a chunk (by the view) or a page */
 	bool unmap;		/* closed by UNMAP instead */
+	bool leaves;		/* a chunk, but by its leaves: see skip_views */
 };
 
 FIXTURE_VARIANT_ADD(tlb, store_to_chunk) {
@@ -43,6 +44,9 @@ FIXTURE_VARIANT_ADD(tlb, load_from_chunk) {
 	.access = PROT_READ, .closed = PROT_NONE, .size = CHUNK };
 FIXTURE_VARIANT_ADD(tlb, call_into_chunk) {
 	.access = PROT_EXEC, .closed = PROT_READ, .size = CHUNK };
+FIXTURE_VARIANT_ADD(tlb, store_to_chunk_by_leaves) {
+	.access = PROT_WRITE, .closed = PROT_READ, .size = CHUNK,
+	.leaves = true };
 FIXTURE_VARIANT_ADD(tlb, store_to_page) {
 	.access = PROT_WRITE, .closed = PROT_READ, .size = PAGE };
 FIXTURE_VARIANT_ADD(tlb, load_from_page) {
@@ -61,6 +65,7 @@ FIXTURE_SETUP(tlb)
 	ASSERT_EQ(0, create_anon(self->region, OBJECT, PAGE, RW));
 	self->p[OBJECT] = RET;
 	self->users = shared_page(USERS * sizeof(*self->users));
+	ASSERT_EQ(0, knob("skip_views", variant->leaves));
 }
 
 static void restore_knobs(void)
@@ -69,6 +74,7 @@ static void restore_knobs(void)
 	knob("skip_notifier_flush", false);
 	knob("skip_unmap_flush", false);
 	knob("skip_detach_flush", false);
+	knob("skip_views", false);
 }
 
 /* What a closing flushes by; less than a chunk changes the host's mappings. */
@@ -77,7 +83,8 @@ static int take_out_flushes(const FIXTURE_VARIANT(tlb) *variant)
 	return knob("skip_flip_flush", true) ?:
 		knob("skip_unmap_flush", true) ?:
 		knob("skip_notifier_flush",
-		     variant->unmap || variant->size != CHUNK);
+		     variant->unmap || variant->leaves ||
+		     variant->size != CHUNK);
 }
 
 FIXTURE_TEARDOWN(tlb)

@@ -19,7 +19,7 @@ bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 bool mshare_skip_unmap_flush, mshare_skip_batch_flush, mshare_skip_batching;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
-bool mshare_skip_wait_recheck;
+bool mshare_skip_wait_recheck, mshare_skip_views;
 u32 mshare_gup_delay_us, mshare_wait_delay_us;
 u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
 
@@ -95,6 +95,12 @@ static int __init mshare_debug_init(void)
 			    &mshare_skip_detach_flush);
 	debugfs_create_bool("skip_wait_recheck", 0600, dir,
 			    &mshare_skip_wait_recheck);
+	/*
+	 * Not a protection: while it is set, PROTECT of whole chunks changes
+	 * the host's VMAs and leaves and no view, so that a benchmark can tell
+	 * what views bring from what sharing brings. All promises hold.
+	 */
+	debugfs_create_bool("skip_views", 0600, dir, &mshare_skip_views);
 	debugfs_create_u32("wait_delay_us", 0600, dir, &mshare_wait_delay_us);
 	debugfs_create_u32("flush_all_links", 0600, dir,
 			   &mshare_flush_all_links);

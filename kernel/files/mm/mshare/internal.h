@@ -412,7 +412,7 @@ void mshare_flush_region(struct mshare_region *region, bool lazy);
 extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
-extern bool mshare_skip_wait_recheck;
+extern bool mshare_skip_wait_recheck, mshare_skip_views;
 extern u32 mshare_wait_delay_us, mshare_flush_all_links;
 
 /* Between denial and wait: gives a test's flip the time to come between. */
@@ -429,6 +429,7 @@ static inline void mshare_wait_delay(void)
 #define mshare_skip_pushdown		false
 #define mshare_skip_detach_flush	false
 #define mshare_skip_wait_recheck	false
+#define mshare_skip_views		false
 #define mshare_flush_all_links		MSHARE_FLUSH_ALL_LINKS
 
 static inline void mshare_wait_delay(void)

@@ -475,6 +475,71 @@ static void mshare_flip_fast(struct mshare_flip *flip)
 	mshare_flip_open(flip, NULL);
 }
 
+/*
+ * With the debugfs knob skip_views, all by host VMAs and leaves, as if pieces
+ * were everything: what a flip would cost with shared tables, but no views.
+ * Views that are closed are opened once, by pushdown, and stay open.
+ */
+static int mshare_flip_leaves(struct mshare_flip *flip)
+{
+	unsigned long start = flip->start & PUD_MASK;
+	unsigned long end = ALIGN(flip->end, PUD_SIZE), addr;
+	struct mshare_region *region = flip->region;
+	VMA_ITERATOR(vmi, region->host, flip->start);
+	struct mshare_chunk *chunk;
+	struct vm_area_struct *vma;
+	struct mmu_gather tlb;
+	int err;
+
+	if (mmap_write_lock_killable(region->host))
+		return -EINTR;
+	err = mshare_split(region, flip->start) ?:
+		mshare_split(region, flip->end);
+	for (addr = start; !err && addr < end; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (chunk && chunk->prot != MSHARE_PROT_ALL)
+			err = mshare_split(region, addr) ?:
+				mshare_split(region, addr + PUD_SIZE);
+	}
+	if (err)
+		goto out;
+
+	tlb_gather_mmu(&tlb, region->host);
+	for (addr = start; addr < end; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (!chunk || chunk->prot == MSHARE_PROT_ALL)
+			continue;
+		mshare_pushdown(region, addr, &tlb, &flip->entries);
+		flip->flush = true;
+	}
+	for_each_vma_range(vmi, vma, flip->end) {
+		unsigned long old = vma->vm_flags & MSHARE_PROT_ALL;
+
+		if (old == flip->prot)
+			continue;
+		flip->changed = true;
+		if (old & ~flip->prot)
+			flip->flush = true;
+		mshare_set_host_prot(region, &tlb, vma, flip->prot,
+				     &flip->entries);
+	}
+	mshare_finish_deferred(region, &tlb);
+	mshare_flip_flush(flip);
+
+	for (addr = start; addr < end; addr += PUD_SIZE) {
+		chunk = mshare_mapped_chunk(flip, addr);
+		if (chunk && chunk->prot != MSHARE_PROT_ALL)
+			mshare_view_link(region, addr, MSHARE_PROT_ALL);
+	}
+out:
+	mshare_merge(region, start, end);
+	for (addr = start; addr < end; addr += PUD_SIZE)
+		if (mshare_chunk(region, addr))
+			mshare_chunk_refresh(region, addr);
+	mmap_write_unlock(region->host);
+	return err;
+}
+
 int mshare_protect(struct mshare_region *region, unsigned long start,
 		   unsigned long end, unsigned long prot)
 {
@@ -491,7 +556,9 @@ int mshare_protect(struct mshare_region *region, unsigned long start,
 	err = mshare_flip_check(&flip);
 	if (err)
 		return err;
-	if (flip.host)
+	if (mshare_skip_views)
+		err = mshare_flip_leaves(&flip);
+	else if (flip.host)
 		err = mshare_flip_slow(&flip);
 	else
 		mshare_flip_fast(&flip);
