@@ -5,37 +5,56 @@
  * done one after the other, so that a seed repeats them; beside them run
  * processes that touch, fork and attach without being looked at.
  *
- *	fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-v]
+ *	fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-o OPERATIONS] [-v]
  *
  * With -s: the sequence of that seed, otherwise one after another, for ten
- * stress loops or so many seconds. A sequence is of so many changes; each is
- * followed by accesses. The operations told in the end are both.
+ * stress loops, so many seconds or until so many operations are done. A
+ * sequence is of so many changes; each is followed by accesses. The operations
+ * told in the end are both.
+ *
+ * The second test is the control: knobs take out one protection each, and the
+ * same sequences must find each of them missing.
  */
 #include "mshare_test.h"
 #include "mshare_mm.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sys/uio.h>
 
 /*
  * The model. Only the pages at both ends of some chunks are ever mapped:
  * cells, in the order of their addresses. Runs of them are contiguous, and
- * some span two chunks or two slots.
+ * some span two chunks or two slots. In a quarter of the sequences the cells of
+ * one chunk are of 2 MiB, for objects of hugetlbfs, and others whose pages
+ * become huge: clearing them takes most of the time.
  */
 #define EDGE		12		/* cells at each end of a chunk */
-#define CHUNKS		4
+#define CHUNKS		5
 #define CELLS		(2 * EDGE * CHUNKS)
+#define POOL		"96"		/* huge pages: what is there, and going */
+#define POOL_FILE	"/proc/sys/vm/nr_hugepages"
+#define SHMEM_ENABLED	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
-static const unsigned long chunks[CHUNKS] = {
-	0, CHUNK, SLOT - CHUNK, SLOT
+#define HUGE_CHUNK	2
+
+static struct {
+	unsigned long start;
+	unsigned long cell;		/* size */
+} chunks[CHUNKS] = {
+	{ 0, PAGE }, { CHUNK, PAGE }, { 4 * CHUNK, PAGE },
+	{ SLOT - CHUNK, PAGE }, { SLOT, PAGE },
 };
 
 struct object {
 	int fd;				/* -1: anonymous memory */
 	int ceiling;
+	bool hugetlb;
+	unsigned long size;		/* of a page, that is of its cells */
 	int pages;
-	unsigned int word[EDGE * 2];	/* of each page, at WORD_AT */
-	bool code[EDGE * 2];		/* begins with RET: can be called */
+	unsigned int word[CELLS];	/* of each page, at WORD_AT */
+	bool code[CELLS];		/* begins with RET: can be called */
 };
 
 #define WORD_AT		8
@@ -52,24 +71,31 @@ static int nr_objects;
 static int the_region;
 static unsigned int seed;
 static unsigned long step, operations_done;
-static bool verbose, failed;
+static bool verbose, quiet, failed;
 
 static unsigned int draw(unsigned int n)
 {
 	return rand_r(&seed) / 7 % n;
 }
 
+static unsigned long cell_size(int cell)
+{
+	return chunks[cell / (2 * EDGE)].cell;
+}
+
 static unsigned long cell_offset(int cell)
 {
-	int chunk = cell / (2 * EDGE), at = cell % (2 * EDGE);
+	int at = cell % (2 * EDGE);
 
-	return chunks[chunk] + (at < EDGE ? at * PAGE :
-				CHUNK - (2 * EDGE - at) * PAGE);
+	return chunks[cell / (2 * EDGE)].start +
+		(at < EDGE ? at * cell_size(cell) :
+		 CHUNK - (2 * EDGE - at) * cell_size(cell));
 }
 
 static bool contiguous(int cell)	/* with the one before */
 {
-	return cell && cell_offset(cell) == cell_offset(cell - 1) + PAGE;
+	return cell && cell_offset(cell) == cell_offset(cell - 1) +
+					    cell_size(cell - 1);
 }
 
 static const int prots[] = { PROT_NONE, PROT_READ, RW, RX, RWX };
@@ -95,7 +121,7 @@ static char history[24][160];
 } while (0)
 
 #define wrong(...) do {							\
-	if (!failed) {							\
+	if (!failed && !quiet) {					\
 		printf("# operation %lu: ", step);			\
 		printf(__VA_ARGS__);					\
 		printf("\n");						\
@@ -115,7 +141,23 @@ enum request {
 	TOUCH_IN_CHILD,
 	COPY,			/* read(2) or write(2) of the word */
 	POKE,			/* process_vm_readv or _writev of the word */
+	PIN,			/* GUP-fast: futex(2), or a read with O_DIRECT */
 };
+
+static const char *const request_names[] = {
+	[TOUCH] = "touch",
+	[TOUCH_IN_THREAD] = "thread's touch",
+	[TOUCH_IN_CHILD] = "child's touch",
+	[COPY] = "copy",
+	[POKE] = "poke",
+	[PIN] = "pin",
+};
+
+/* Is it the kernel's access? It is denied, or not, and never runs code. */
+static bool by_kernel(enum request request)
+{
+	return request >= COPY;
+}
 
 struct order {
 	enum request request;
@@ -211,6 +253,30 @@ static struct answer do_poke(char *p, const struct order *order)
 	return answer;
 }
 
+static struct answer do_pin(char *p, const struct order *order)
+{
+	static char page[PAGE] __attribute__((aligned(PAGE)));
+	static int direct = -1;
+	struct answer answer = {};
+
+	if (order->access == PROT_READ) {
+		/* the word is what it is: it wakes nobody, or may not look */
+		answer.denied = syscall(SYS_futex, p + WORD_AT, FUTEX_WAKE, 1,
+					NULL, NULL, 0) < 0;
+		answer.word = answer.denied ? 0 :
+			      *(volatile unsigned int *)(p + WORD_AT);
+		return answer;
+	}
+	if (direct < 0)
+		direct = direct_file(RET);
+	page[0] = RET;
+	memcpy(page + WORD_AT, &order->word, sizeof(order->word));
+	if (pwrite(direct, page, PAGE, 0) != PAGE)
+		_exit(3);
+	answer.denied = pread(direct, p, PAGE, 0) != PAGE;
+	return answer;
+}
+
 static void act(int orders, int answers)
 {
 	struct answer *child = shared_page(PAGE), answer;
@@ -249,6 +315,9 @@ static void act(int orders, int answers)
 			break;
 		case POKE:
 			answer = do_poke(p, &order);
+			break;
+		case PIN:
+			answer = do_pin(p, &order);
 			break;
 		}
 		write(answers, &answer, sizeof(answer));
@@ -316,50 +385,107 @@ static int expected_denial(const struct cell *cell, int window_prot, int access)
 	return window_denies || !(cell->prot & access) ? SEGV_ACCERR : 0;
 }
 
+/*
+ * Probes of one actor are asked all at once, which takes two switches instead
+ * of two each. The model goes on with what each must find; what it did find is
+ * compared when all have answered.
+ */
+#define BATCH	64
+
+static struct batch {
+	struct actor *actor;
+	int count;
+	struct order orders[BATCH];
+	struct answer expected[BATCH];
+	struct cell cells[BATCH];
+} batch;
+
+static void check_answer(const struct batch *b, int i, struct answer answer)
+{
+	const struct order *order = &b->orders[i];
+	struct answer expected = b->expected[i];
+	const struct cell *c = &b->cells[i];
+
+	if (answer.denied != expected.denied)
+		wrong("%s %s of cell %d (%#lx, %s, window %s of actor %td): denied %d, expected %d",
+		      request_names[order->request], prot_name(order->access),
+		      order->cell, cell_offset(order->cell),
+		      c->object ? prot_name(c->prot) : "hole",
+		      prot_name(b->actor->prot[order->window]),
+		      b->actor - actors, answer.denied, expected.denied);
+	else if (!answer.denied && order->access == PROT_READ &&
+		 answer.word != expected.word)
+		wrong("%s of cell %d (%#lx) finds %#x, expected %#x (actor %td)",
+		      request_names[order->request], order->cell,
+		      cell_offset(order->cell), answer.word, expected.word,
+		      b->actor - actors);
+}
+
+static void probes_done(void)
+{
+	struct batch *b = &batch;
+	ssize_t size = b->count * sizeof(b->orders[0]);
+
+	operations_done += b->count;
+	if (b->count && write(b->actor->orders, b->orders, size) != size)
+		wrong("actor %td is gone", b->actor - actors);
+	for (int i = 0; i < b->count && !failed; i++) {
+		struct answer answer;
+
+		if (read(b->actor->answers, &answer, sizeof(answer)) !=
+		    sizeof(answer))
+			wrong("actor %td is gone", b->actor - actors);
+		else
+			check_answer(b, i, answer);
+	}
+	b->count = 0;
+}
+
 static void probe(struct actor *actor, int w, enum request request, int cell,
 		  int access)
 {
 	struct cell *c = &cells[cell];
 	int denial = expected_denial(c, actor->prot[w], access);
-	struct answer answer;
 	unsigned int word = draw(1 << 30);
+	struct batch *b = &batch;
 
 	/* what was never made code must not be called where it can be */
 	if (access == PROT_EXEC && !denial && !c->object->code[c->page])
 		return;
-	answer = ask(actor, (struct order){ request, w, cell, access, word });
-	if (request == COPY || request == POKE)
-		denial = !!denial;
-	if (answer.denied != denial)
-		wrong("%s %s of cell %d (%#lx, %s, window %s of actor %td): denied %d, expected %d",
-		      request == COPY ? "copy" : request == POKE ? "poke" :
-		      request == TOUCH ? "touch" :
-		      request == TOUCH_IN_THREAD ? "thread's touch" :
-		      "child's touch",
-		      prot_name(access), cell, cell_offset(cell),
-		      c->object ? prot_name(c->prot) : "hole",
-		      prot_name(actor->prot[w]), actor - actors, answer.denied,
-		      denial);
-	if (denial || failed)
+	if (b->count == BATCH || b->actor != actor)
+		probes_done();
+	b->actor = actor;
+	b->orders[b->count] = (struct order){ request, w, cell, access, word };
+	b->cells[b->count] = *c;
+	b->expected[b->count] = (struct answer){
+		.denied = by_kernel(request) ? !!denial : denial,
+		.word = denial ? 0 : c->object->word[c->page],
+	};
+	b->count++;
+	if (denial || access != PROT_WRITE)
 		return;
-	if (access == PROT_WRITE) {
-		c->object->word[c->page] = word;
-		if (request != COPY && request != POKE)
-			c->object->code[c->page] = true;
-	} else if (access == PROT_READ && answer.word != c->object->word[c->page]) {
-		wrong("cell %d (%#lx) holds %#x, expected %#x (actor %td)", cell,
-		      cell_offset(cell), answer.word, c->object->word[c->page],
-		      actor - actors);
-	}
+	c->object->word[c->page] = word;
+	if (!by_kernel(request) || request == PIN)
+		c->object->code[c->page] = true;
 }
 
-static void probe_random(void)
+/* Forks, threads and direct I/O take their time: they are less often. */
+static enum request pick_request(void)
 {
-	struct actor *actor = &actors[draw(ACTORS)];
-	int w = draw(WINDOWS);
-	enum request request = TOUCH + draw(POKE - TOUCH + 1);
-	int access = 1 << draw(request == COPY || request == POKE ? 2 : 3);
+	static const enum request often[] = { TOUCH, TOUCH, COPY, POKE, PIN };
 
+	return draw(16) ? often[draw(ARRAY_SIZE(often))] :
+			  TOUCH_IN_THREAD + draw(2);
+}
+
+static void probe_random(struct actor *actor)
+{
+	enum request request = pick_request();
+	int access = 1 << draw(by_kernel(request) ? 2 : 3);
+	int w = draw(WINDOWS);
+
+	if (request == PIN && access == PROT_WRITE && draw(8))
+		access = PROT_READ;
 	if (actor->mapped[w])
 		probe(actor, w, request, draw(CELLS), access);
 }
@@ -382,27 +508,52 @@ static void pick_range(int *from, int *to)
 
 static unsigned long range_size(int from, int to)
 {
-	return cell_offset(to - 1) + PAGE - cell_offset(from);
+	return cell_offset(to - 1) + cell_size(to - 1) - cell_offset(from);
 }
 
-static struct object *new_object(int pages)
+/* A mapping of one page of an object, or MAP_FAILED */
+static char *map_page(const struct object *object, int page, int prot)
+{
+	return mmap(NULL, object->size, prot, MAP_SHARED, object->fd,
+		    page * object->size);
+}
+
+static void fill(struct object *object)
+{
+	for (int i = 0; i < object->pages; i++) {
+		char *p = map_page(object, i, RW);
+
+		object->word[i] = draw(1 << 30);
+		object->code[i] = true;
+		if (p == MAP_FAILED) {
+			wrong("mapping an object: %m");
+			break;
+		}
+		p[0] = RET;
+		memcpy(p + WORD_AT, &object->word[i], sizeof(object->word[i]));
+		munmap(p, object->size);
+	}
+}
+
+static struct object *new_object(int pages, unsigned long size)
 {
 	struct object *object = calloc(1, sizeof(*object));
-	char path[64], ret = RET;
+	char path[64];
 
 	objects[nr_objects++] = object;
 	object->fd = -1;
 	object->ceiling = RWX;
 	object->pages = pages;
+	object->size = size;
+	object->hugetlb = size == PMD && draw(2);
 	if (draw(3) == 0)
 		return object;
-	object->fd = memfd(pages * PAGE);
-	for (int i = 0; i < pages; i++) {
-		object->word[i] = draw(1 << 30);
-		object->code[i] = true;
-		pwrite(object->fd, &ret, 1, i * PAGE);
-		pwrite(object->fd, &object->word[i], 4, i * PAGE + WORD_AT);
-	}
+	object->fd = object->hugetlb ?
+		memfd_create("fuzz", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB) :
+		memfd(0);
+	if (object->fd < 0 || ftruncate(object->fd, pages * size))
+		wrong("making an object: %m");
+	fill(object);
 	if (draw(4) == 0) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", object->fd);
 		int reader = open(path, O_RDONLY | O_CLOEXEC);
@@ -416,27 +567,33 @@ static struct object *new_object(int pages)
 
 static void op_create(void)
 {
-	int from = draw(CELLS), to = from + 1, expected = 0, err;
+	int from = draw(CELLS), to, expected = 0, err;
 	int prot = prots[draw(ARRAY_SIZE(prots))];
 	struct object *object;
 
 	if (nr_objects == ARRAY_SIZE(objects))
 		return;
-	while (to < CELLS && contiguous(to) && draw(5))
-		to++;
-	object = new_object(to - from);
+	/* mostly into a hole */
+	for (int tries = draw(6); cells[from].object && tries; tries--)
+		from = draw(CELLS);
+	for (to = from + 1; to < CELLS && contiguous(to) &&
+	     cell_size(to) == cell_size(from) && draw(8); to++)
+		if (cells[to].object && draw(8))
+			break;
+	object = new_object(to - from, cell_size(from));
 	for (int i = from; i < to; i++)
 		if (cells[i].object)
 			expected = -EEXIST;
 	if (prot & ~object->ceiling)
 		expected = -EACCES;
-	tell("create %s cells %d-%d %s", object->fd < 0 ? "anonymous" :
-	     object->ceiling == RWX ? "memfd" : "read-only memfd", from, to - 1,
-	     prot_name(prot));
+	tell("create %s%s cells %d-%d %s", object->hugetlb ? "huge " : "",
+	     object->fd < 0 ? "anonymous" : object->ceiling == RWX ? "memfd" :
+	     "read-only memfd", from, to - 1, prot_name(prot));
 	if (object->fd < 0)
 		err = create_flags(the_region, cell_offset(from),
 				   range_size(from, to), prot, MAP_SHARED |
-				   MAP_ANONYMOUS | (draw(4) ? 0 : MAP_POPULATE),
+				   MAP_ANONYMOUS | (draw(4) ? 0 : MAP_POPULATE) |
+				   (object->hugetlb ? MAP_HUGETLB | MAP_HUGE_2MB : 0),
 				   -1, 0);
 	else
 		err = create_file(the_region, cell_offset(from),
@@ -470,6 +627,23 @@ static void op_protect(void)
 		cells[i].prot = prot;
 }
 
+/* Huge pages are few: those of objects that are not mapped go. */
+static void release_huge(void)
+{
+	for (int i = 0; i < nr_objects; i++) {
+		bool used = false;
+
+		if (objects[i]->fd < 0 || !objects[i]->hugetlb)
+			continue;
+		for (int c = 0; c < CELLS; c++)
+			used |= cells[c].object == objects[i];
+		if (!used) {
+			close(objects[i]->fd);
+			objects[i]->fd = -1;
+		}
+	}
+}
+
 static void op_unmap(void)
 {
 	int from, to, err;
@@ -481,6 +655,7 @@ static void op_unmap(void)
 		wrong("unmap: %d", err);
 	for (int i = from; i < to; i++)
 		cells[i].object = NULL;
+	release_huge();
 }
 
 /* Who waits is denied in the end as who does not: the deadline is soon. */
@@ -508,42 +683,182 @@ static void op_object(void)
 	struct cell *cell = &cells[draw(CELLS)];
 	struct object *object = cell->object;
 	unsigned int word = draw(1 << 30);
+	unsigned long at;
 	char *q;
 
 	if (!object || object->fd < 0)
 		return;
-	switch (draw(4)) {
+	at = cell->page * object->size;
+	switch (draw(5)) {
 	case 0:
 		tell("write to the object of cell %td", cell - cells);
-		if (pwrite(object->fd, &word, 4, cell->page * PAGE + WORD_AT) == 4)
-			object->word[cell->page] = word;
+		q = map_page(object, cell->page, RW);
+		if (q == MAP_FAILED)
+			break;		/* it is open for reading only */
+		memcpy(q + WORD_AT, &word, sizeof(word));
+		munmap(q, object->size);
+		object->word[cell->page] = word;
 		break;
 	case 1:
 		tell("punch a hole into the object of cell %td", cell - cells);
 		if (!fallocate(object->fd, FALLOC_FL_PUNCH_HOLE |
-			       FALLOC_FL_KEEP_SIZE, cell->page * PAGE, PAGE))
+			       FALLOC_FL_KEEP_SIZE, at, object->size))
 			empty_page(object, cell->page);
 		break;
 	case 2:
 		tell("truncate the object of cell %td there, and extend it",
 		     cell - cells);
-		if (ftruncate(object->fd, cell->page * PAGE))
-			break;		/* it is open for reading only */
-		if (ftruncate(object->fd, object->pages * PAGE))
+		if (ftruncate(object->fd, at))
+			break;
+		if (ftruncate(object->fd, object->pages * object->size))
 			wrong("extending an object: %m");
 		for (int i = cell->page; i < object->pages; i++)
 			empty_page(object, i);
 		break;
 	case 3:
-		if (draw(20))		/* each costs a page frame */
+		if (draw(20) || object->hugetlb)	/* each costs a page frame */
 			break;
 		tell("migrate the page of cell %td", cell - cells);
-		q = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, object->fd,
-			 cell->page * PAGE);
+		q = map_page(object, cell->page, PROT_READ);
 		migrate_page(q);
-		munmap(q, PAGE);
+		munmap(q, object->size);
+		break;
+	case 4:
+		if (object->size == PAGE || object->hugetlb)
+			break;
+		if (draw(2)) {
+			tell("put the pages of cell %td together", cell - cells);
+			q = map_page(object, cell->page, PROT_READ);
+			madvise(q, object->size, MADV_COLLAPSE);
+			munmap(q, object->size);
+		} else {
+			tell("take the pages of cell %td apart", cell - cells);
+			fallocate(object->fd, FALLOC_FL_PUNCH_HOLE |
+				  FALLOC_FL_KEEP_SIZE, at + PMD / 2, PAGE);
+		}
 		break;
 	}
+}
+
+/* MSHAREFS_ADVISE: a hole is told at the end, a refusal ends it at once. */
+static const struct advice {
+	const char *name;
+	int advice;
+	int access;		/* for populating */
+	bool not_huge;		/* refused by hugetlbfs */
+} advices[] = {
+	{ "populate-read", MADV_POPULATE_READ, PROT_READ },
+	{ "populate-write", MADV_POPULATE_WRITE, PROT_WRITE },
+	{ "hugepage", MADV_HUGEPAGE },
+	{ "nohugepage", MADV_NOHUGEPAGE },
+	{ "pageout", MADV_PAGEOUT, .not_huge = true },
+	{ "cold", MADV_COLD, .not_huge = true },
+	{ "dontneed", MADV_DONTNEED },
+	{ "remove", MADV_REMOVE },
+};
+
+static int expected_advice(const struct advice *advice, int from, int to)
+{
+	bool hole = false;
+
+	for (int i = from; i < to; i++) {
+		struct cell *c = &cells[i];
+
+		if (!c->object || (i > from && !contiguous(i))) {
+			if (advice->access)
+				return -ENOMEM;
+			hole = true;
+		}
+		if (!c->object)
+			continue;
+		if (advice->access && !(c->prot & advice->access))
+			return -EINVAL;
+		if (advice->not_huge && c->object->hugetlb)
+			return -EINVAL;
+		if (advice->advice != MADV_REMOVE)
+			continue;
+		if (!(c->object->ceiling & PROT_WRITE))
+			return -EACCES;
+		empty_page(c->object, c->page);
+	}
+	return hole ? -ENOMEM : 0;
+}
+
+static void op_advise(void)
+{
+	const struct advice *advice = &advices[draw(ARRAY_SIZE(advices))];
+	struct mshare_advise a = { .advice = advice->advice };
+	int from, to, err, expected;
+
+	pick_range(&from, &to);
+	tell("%s cells %d-%d", advice->name, from, to - 1);
+	a.region_offset = cell_offset(from);
+	a.size = range_size(from, to);
+	expected = expected_advice(advice, from, to);
+	err = result(ioctl(the_region, MSHAREFS_ADVISE, &a));
+	if (err != expected)
+		wrong("%s: %d, expected %d", advice->name, err, expected);
+}
+
+/* Reads what is queued; is one of them, or was one lost, of this denial? */
+static bool drain_events(pid_t pid, unsigned long offset, int access)
+{
+	static const unsigned int known = MSHARE_EVENT_KERNEL | MSHARE_EVENT_DONE |
+					  MSHARE_EVENT_TIMEOUT | MSHARE_EVENT_LOST;
+	struct mshare_event event;
+	bool found = false;
+	__u64 last = 0;
+
+	while (!next_event(the_region, &event, 0)) {
+		if (event.region_offset % PAGE || event.region_offset >= 2 * SLOT ||
+		    (event.access != PROT_READ && event.access != PROT_WRITE &&
+		     event.access != PROT_EXEC) || event.flags & ~known ||
+		    (event.waited_ns && !(event.flags & MSHARE_EVENT_DONE)) ||
+		    event.time_ns < last)
+			wrong("event at %#llx, access %u, flags %u, time %llu after %llu",
+			      event.region_offset, event.access, event.flags,
+			      event.time_ns, last);
+		last = event.time_ns;
+		found |= event.flags & MSHARE_EVENT_LOST ||
+			(event.pid == pid && event.region_offset == offset &&
+			 event.access == access);
+	}
+	return found;
+}
+
+/* A denial by the region, and by nothing else, is an event. */
+static void op_events(void)
+{
+	int i = draw(ACTORS), w = draw(WINDOWS), cell = draw(CELLS);
+	int access = 1 << draw(2);
+	struct cell *c = &cells[cell];
+
+	if (!actors[i].mapped[w] || !c->object)
+		return;
+	tell("events of actor %d, cell %d", i, cell);
+	drain_events(0, 0, 0);
+	probe(&actors[i], w, TOUCH, cell, access);
+	probes_done();
+	if (c->prot & access || !(actors[i].prot[w] & c->object->ceiling & access))
+		return;
+	if (!drain_events(actors[i].pid, cell_offset(cell), access) && !failed)
+		wrong("no event of a denied %s of cell %d",
+		      prot_name(access), cell);
+}
+
+/* No page of hugetlbfs is cut. */
+static void op_cut(void)
+{
+	int cell = draw(CELLS), err;
+	struct object *object = cells[cell].object;
+
+	if (!object || !object->hugetlb)
+		return;
+	tell("cut the page of cell %d", cell);
+	err = draw(2) ? protect(the_region, cell_offset(cell) + PAGE, PAGE, PROT_READ) :
+		unmap(the_region, cell_offset(cell), PMD - PAGE);
+	if (err != -EINVAL)
+		wrong("cutting a huge page: %d", err);
 }
 
 static void op_actor(void)
@@ -562,7 +877,7 @@ static void op_actor(void)
 		tell("actor %d drops window %d", i, w);
 		answer = ask(actor, (struct order){ DROP, w });
 	} else {
-		actor->prot[w] = prots[draw(ARRAY_SIZE(prots))];
+		actor->prot[w] = draw(2) ? RWX : prots[draw(ARRAY_SIZE(prots))];
 		tell("actor %d maps window %d %s", i, w,
 		     prot_name(actor->prot[w]));
 		answer = ask(actor, (struct order){ MAP, w, 0, actor->prot[w] });
@@ -574,6 +889,8 @@ static void op_actor(void)
 
 static void op_reclaim(void)
 {
+	if (draw(3))			/* swapping is slow */
+		return;
 	tell("reclaim");
 	write_file(group_path("fuzz", "memory.reclaim"), "128K");
 }
@@ -581,15 +898,20 @@ static void op_reclaim(void)
 static void check_stat(void)
 {
 	struct mshare_stat stat = region_stat(the_region);
-	__u64 mapped = 0;
+	__u64 mapped = 0, slack = PAGE;
 
-	for (int i = 0; i < CELLS; i++)
-		mapped += cells[i].object ? PAGE : 0;
+	for (int i = 0; i < CELLS; i++) {
+		if (!cells[i].object)
+			continue;
+		mapped += cell_size(i);
+		if (slack < cell_size(i))
+			slack = cell_size(i);
+	}
 	if (stat.mapped_bytes != mapped)
 		wrong("%llu bytes are mapped, expected %llu",
 		      stat.mapped_bytes, mapped);
 	/* read one CPU after the other, while noise faults pages in */
-	if (stat.resident_bytes > stat.mapped_bytes + 16 * PAGE)
+	if (stat.resident_bytes > stat.mapped_bytes + 16 * slack)
 		wrong("%llu bytes are resident of %llu", stat.resident_bytes,
 		      stat.mapped_bytes);
 }
@@ -603,11 +925,13 @@ static void check_all(void)
 				if (draw(4) == 0)
 					probe(&actors[i], w, TOUCH, c, PROT_WRITE);
 			}
+	probes_done();
 }
 
 /* Beside all this: attaches, touches, forks, and is not looked at. */
 static void make_noise(unsigned int noise_seed)
 {
+	nice(19);			/* the actors shall not wait for it */
 	for (;;) {
 		char *w = window(the_region, 2, RW);
 
@@ -632,12 +956,15 @@ static void make_noise(unsigned int noise_seed)
 	}
 }
 
+#define PROBES	48		/* after each change, by one of the actors */
+
 /* One sequence */
 static void run(unsigned int the_seed, unsigned long changes)
 {
 	pid_t noise[2];
 
 	seed = the_seed;
+	chunks[HUGE_CHUNK].cell = the_seed % 4 ? PAGE : PMD;
 	failed = false;
 	nr_objects = 0;
 	memset(cells, 0, sizeof(cells));
@@ -660,14 +987,14 @@ static void run(unsigned int the_seed, unsigned long changes)
 
 	for (step = 0; step < changes && !failed; step++) {
 		operations_done++;
-		switch (draw(21)) {
-		case 0 ... 3:
+		switch (draw(26)) {
+		case 0 ... 4:
 			op_create();
 			break;
-		case 4 ... 9:
+		case 5 ... 10:
 			op_protect();
 			break;
-		case 10 ... 11:
+		case 11:
 			op_unmap();
 			break;
 		case 12 ... 14:
@@ -682,10 +1009,20 @@ static void run(unsigned int the_seed, unsigned long changes)
 		case 20:
 			op_fault_mode();
 			break;
+		case 21 ... 23:
+			op_advise();
+			break;
+		case 24:
+			op_events();
+			break;
+		case 25:
+			op_cut();
+			break;
 		}
 		check_stat();
-		for (int i = 0; i < 12 && !failed; i++)
-			probe_random();
+		for (int a = draw(ACTORS), i = 0; i < PROBES && !failed; i++)
+			probe_random(&actors[a]);
+		probes_done();
 		if (step % 64 == 63)
 			check_all();
 	}
@@ -696,7 +1033,7 @@ static void run(unsigned int the_seed, unsigned long changes)
 	}
 	for (int i = 0; i < ACTORS; i++)
 		actor_stop(&actors[i]);
-	if (failed) {
+	if (failed && !quiet) {
 		unsigned long n = ARRAY_SIZE(history);
 
 		for (unsigned long i = step > n ? step - n : 0; i < step; i++)
@@ -710,15 +1047,50 @@ static void run(unsigned int the_seed, unsigned long changes)
 	close(the_region);
 }
 
+/*
+ * What must be found when it is planted. A stale translation is not among them:
+ * with each answer the actor's CPU switches, and has forgotten it. tlb.c looks
+ * for these.
+ */
+static const char *const planted[] = { "skip_pushdown", "skip_gup_check" };
+
+static bool finds(const char *name, unsigned int first, unsigned long changes)
+{
+	unsigned long before = operations_done;
+	double start = now();
+
+	if (knob(name, true))
+		return false;
+	quiet = true;
+	do
+		run(first++, changes);
+	while (!failed && now() < start + 60);
+	quiet = false;
+	knob(name, false);
+	if (failed)
+		printf("# without it, %s: found after %lu operations\n", name,
+		       operations_done - before);
+	else
+		printf("# no power: without it, %s, all seems well\n", name);
+	return failed;
+}
+
+static void usage(void)
+{
+	fprintf(stderr,
+		"usage: fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-o OPERATIONS] [-v]\n");
+	exit(KSFT_FAIL);
+}
+
 int main(int argc, char **argv)
 {
 	unsigned int first = time(NULL), sequences = 0;
 	double start = now(), seconds = 10 * stress_seconds();
-	unsigned long changes = 500;
-	bool once = false;
+	unsigned long changes = 500, most = ULONG_MAX;
+	bool once = false, agree, found = true;
 	int option;
 
-	while ((option = getopt(argc, argv, "s:n:t:v")) != -1)
+	while ((option = getopt(argc, argv, "s:n:t:o:v")) != -1)
 		switch (option) {
 		case 's':
 			first = strtoul(optarg, NULL, 0);
@@ -730,25 +1102,44 @@ int main(int argc, char **argv)
 		case 't':
 			seconds = atof(optarg);
 			break;
+		case 'o':
+			most = strtoul(optarg, NULL, 0);
+			seconds = 1e9;
+			break;
 		case 'v':
 			verbose = true;
 			break;
 		default:
-			fprintf(stderr, "usage: fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-v]\n");
-			return KSFT_FAIL;
+			usage();
 		}
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	printf("TAP version 13\n1..1\n");
+	printf("TAP version 13\n1..2\n");
 	signal(SIGPIPE, SIG_IGN);
 	swap_setup();			/* without it, reclaim does nothing */
-	do
+	write_file(POOL_FILE, POOL);
+	write_file(SHMEM_ENABLED, "advise");
+	do {
 		run(first + sequences++, changes);
-	while (!once && !failed && now() < start + seconds);
-	group_leave("fuzz");
-
+		if (sequences % 100 == 0)
+			printf("# %lu operations in %.0f s\n", operations_done,
+			       now() - start);
+	} while (!once && !failed && now() < start + seconds &&
+		 operations_done < most);
+	agree = !failed;
 	printf("# %lu operations in %.0f s, seeds %u to %u\n", operations_done,
 	       now() - start, first, first + sequences - 1);
-	printf("%sok 1 - region and model agree\n", failed ? "not " : "");
-	return failed ? KSFT_FAIL : KSFT_PASS;
+	printf("%sok 1 - region and model agree\n", agree ? "" : "not ");
+
+	if (once)
+		printf("ok 2 - what is missing is found # SKIP one sequence only\n");
+	for (int i = 0; i < ARRAY_SIZE(planted) && !once; i++)
+		found &= finds(planted[i], first, changes);
+	if (!once)
+		printf("%sok 2 - what is missing is found\n",
+		       found ? "" : "not ");
+	group_leave("fuzz");
+	write_file(POOL_FILE, "0");
+	write_file(SHMEM_ENABLED, "never");
+	return agree && found ? KSFT_PASS : KSFT_FAIL;
 }

@@ -10,13 +10,6 @@
 #define POOL	"/proc/sys/vm/nr_hugepages"
 #define HUGE	(MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB)
 
-#ifndef MAP_HUGE_2MB
-#define MAP_HUGE_2MB	(21U << 26)
-#endif
-#ifndef MFD_HUGE_2MB
-#define MFD_HUGE_2MB	(21U << 26)
-#endif
-
 FIXTURE(huge)
 {
 	int region;
@@ -308,6 +301,47 @@ TEST_F(huge, size_of_the_mount_holds)
 	close(fd);
 	umount2(dir, MNT_DETACH);
 	rmdir(dir);
+}
+
+static int advise(int region, __u64 at, __u64 size, int advice)
+{
+	struct mshare_advise a = {
+		.region_offset = at, .size = size, .advice = advice,
+	};
+
+	return result(ioctl(region, MSHAREFS_ADVISE, &a));
+}
+
+/* They stay where they are, unless they are to go, as whole pages. */
+TEST_F(huge, advice)
+{
+	static const struct {
+		int advice, err;
+		bool stays;
+	} cases[] = {
+		{ MADV_POPULATE_READ, 0, true },
+		{ MADV_POPULATE_WRITE, 0, true },
+		{ MADV_HUGEPAGE, 0, true },
+		{ MADV_NOHUGEPAGE, 0, true },
+		{ MADV_COLD, -EINVAL, true },
+		{ MADV_PAGEOUT, -EINVAL, true },
+		{ MADV_DONTNEED, 0, true },
+		{ MADV_REMOVE, 0, false },
+	};
+
+	ASSERT_EQ(0, create_flags(self->region, 0, 2 * PMD, RW, HUGE, -1, 0));
+	for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+		memset(self->p, 1, 2 * PMD);
+		EXPECT_EQ(cases[i].err, advise(self->region, 0, PMD,
+					       cases[i].advice))
+			TH_LOG("advice %d", cases[i].advice);
+		EXPECT_EQ(cases[i].stays, self->p[PMD - 1])
+			TH_LOG("advice %d", cases[i].advice);
+		EXPECT_EQ(1, self->p[PMD])
+			TH_LOG("advice %d", cases[i].advice);
+	}
+	EXPECT_EQ(-EINVAL, advise(self->region, 0, PAGE, MADV_HUGEPAGE));
+	EXPECT_EQ(-EINVAL, advise(self->region, PAGE, PMD, MADV_DONTNEED));
 }
 
 TEST_F(huge, readers_are_denied_while_it_flips)

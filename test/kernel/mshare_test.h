@@ -12,6 +12,8 @@
 #include "kselftest_harness.h"
 
 #include <fcntl.h>
+#include <linux/memfd.h>
+#include <linux/mman.h>
 #include <linux/msharefs.h>
 #include <poll.h>
 #include <sched.h>

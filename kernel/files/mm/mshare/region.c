@@ -230,9 +230,9 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
  * - %EHWPOISON: populating met a page that is broken.
  * - %EINTR: a fatal signal came first.
  * - %EINVAL: other advice, flags is not 0; the range is empty, not page aligned
- *   or not in the region; MADV_PAGEOUT, MADV_COLD, MADV_HUGEPAGE or
- *   MADV_NOHUGEPAGE and huge pages of hugetlbfs; populating for an access that
- *   the region denies.
+ *   or not in the region; MADV_PAGEOUT or MADV_COLD of huge pages of hugetlbfs;
+ *   other advice on a part of one; populating for an access that the region
+ *   denies.
  * - %ENOMEM: a part of the range is not mapped; all advice but populating has
  *   been taken for the rest. No memory.
  * - %EOPNOTSUPP: MADV_REMOVE of a file whose filesystem has no holes.
