@@ -69,12 +69,24 @@ static int mshare_flush_all_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_STORE_ATTRIBUTE(mshare_flush_all);
 
+/* The reader's own: each flush of a region that it has a window of moves it. */
+static int mshare_tlb_gen_show(struct seq_file *seq, void *unused)
+{
+	if (!current->mm)
+		return -EINVAL;
+	seq_printf(seq, "%llu\n",
+		   (u64)atomic64_read(&current->mm->context.tlb_gen));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(mshare_tlb_gen);
+
 static int __init mshare_debug_init(void)
 {
 	struct dentry *dir = debugfs_create_dir("mshare", NULL);
 
 	debugfs_create_file("flush_all", 0600, dir, NULL,
 			    &mshare_flush_all_fops);
+	debugfs_create_file("tlb_gen", 0400, dir, NULL, &mshare_tlb_gen_fops);
 	debugfs_create_bool("skip_flip_flush", 0600, dir,
 			    &mshare_skip_flip_flush);
 	debugfs_create_bool("skip_notifier_flush", 0600, dir,
