@@ -25,6 +25,8 @@ FIXTURE_TEARDOWN(accounting)
 {
 	close(self->region);
 	unlink(self->path);
+	write_file("/proc/sys/vm/overcommit_memory", "0");
+	write_file("/proc/sys/vm/overcommit_ratio", "50");	/* unsets kbytes */
 	write_file(group_path("creator", "memory.max"), "max");
 	group_leave("creator");
 	group_leave("user");
@@ -101,6 +103,52 @@ TEST_F(accounting, an_objects_pages_too)
 	close(object);
 }
 
+/* Committed_AS, in KiB, while a test's other memory hardly changes */
+static bool committed_since(long before, long bytes)
+{
+	long kb = meminfo_kb("Committed_AS") - before - bytes / 1024;
+
+	return kb > -1024 && kb < 1024;
+}
+
+#define OVERCOMMIT	"/proc/sys/vm/overcommit_"
+
+TEST_F(accounting, overcommit_is_that_of_shared_memory)
+{
+	const unsigned int reserved = MAP_SHARED | MAP_ANONYMOUS;
+	const unsigned int not_reserved = reserved | MAP_NORESERVE;
+	char kilobytes[32];
+	long before;
+
+	swapoff("/dev/vdb");		/* would count for the limit */
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	before = meminfo_kb("Committed_AS");
+	ASSERT_EQ(0, create_flags(self->region, 0, OBJECT, RW, reserved, -1, 0));
+	EXPECT_TRUE(committed_since(before, OBJECT));
+	ASSERT_EQ(0, create_flags(self->region, CHUNK, OBJECT, RW, not_reserved,
+				  -1, 0));
+	EXPECT_TRUE(committed_since(before, OBJECT));
+	ASSERT_EQ(0, unmap(self->region, 0, SLOT));
+	EXPECT_TRUE(committed_since(before, 0));
+
+	/* where nothing is overcommitted MAP_NORESERVE means nothing */
+	snprintf(kilobytes, sizeof(kilobytes), "%ld",
+		 before + (long)(OBJECT + OBJECT / 2) / 1024);
+	ASSERT_EQ(0, write_file(OVERCOMMIT "kbytes", kilobytes));
+	ASSERT_EQ(0, write_file(OVERCOMMIT "memory", "2"));
+	EXPECT_EQ(0, create_flags(self->region, 0, OBJECT, RW, not_reserved,
+				  -1, 0));
+	EXPECT_TRUE(committed_since(before, OBJECT));
+	EXPECT_EQ(-ENOMEM, create_flags(self->region, CHUNK, OBJECT, RW,
+					not_reserved, -1, 0));
+	EXPECT_EQ(OBJECT, region_stat(self->region).mapped_bytes);
+	EXPECT_TRUE(committed_since(before, OBJECT));
+	write_file(OVERCOMMIT "memory", "0");
+	EXPECT_EQ(0, create_flags(self->region, CHUNK, OBJECT, RW, not_reserved,
+				  -1, 0));
+}
+
 /* More than the group may have goes to swap, by whoever touches it. */
 TEST_F(accounting, group_limit_bounds_the_region)
 {
@@ -173,6 +221,8 @@ TEST_F(accounting, oom_is_inside_the_group)
 	EXPECT_LE(1, group_oom_kills("creator"));
 	EXPECT_EQ(0, group_oom_kills("user"));
 	EXPECT_GE(17 * MIB, group_bytes("creator"));
+	/* a flip does not wait for the toucher; what that tries meanwhile waits */
+	ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_WAIT, 0, 0));
 	EXPECT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
 	EXPECT_EQ(0, protect(self->region, 0, CHUNK, RW));
 
