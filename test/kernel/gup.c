@@ -461,6 +461,18 @@ TEST_F(gup, check_control)
 		TH_LOG("no power: nothing got through without the check");
 }
 
+/* And through a window that may only read, whose own entry says so. */
+TEST_F(gup, window_control)
+{
+	char *reader = window(self->region, 1, PROT_READ);
+
+	ASSERT_NE(MAP_FAILED, reader);
+	ASSERT_EQ(0, knob("skip_gup_check", true));
+	o_direct_read(&self->kit, reader);
+	EXPECT_EQ(NEW, self->p[0])
+		TH_LOG("no power: nothing got through without the check");
+}
+
 /*
  * Operations race with flips. The phase says where the flipper is; what began
  * and ended in one phase has to go by it.
