@@ -210,8 +210,8 @@ struct mshare_region {
  * @refs: the mm's, and those of faults that have let go of the mm's locks
  * @region: the region, of which it holds a reference
  * @mm: the mm; valid while the link is in @in_region
- * @windows: VMAs; under mm->page_table_lock
- * @in_mm: mm->mshare_links, under mm->page_table_lock
+ * @windows: VMAs; under the mm's mmap_lock, as mshare_link_drop() says
+ * @in_mm: mm->mshare_links, likewise
  * @in_region: region->links, under region->links_lock
  * @waiting: its threads' accesses that wait; under region->wait_lock
  * @nr_waiting: their number
