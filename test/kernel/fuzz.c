@@ -3,7 +3,8 @@
  * Random operations on one region by several processes, checked against a
  * model of its contents and protections after each of them. Operations are
  * done one after the other, so that a seed repeats them; beside them run
- * processes that touch, fork and attach without being looked at.
+ * processes that touch, fork, attach, and change chunks of their own, without
+ * being looked at.
  *
  *	fuzz [-s SEED] [-n CHANGES] [-t SECONDS] [-o OPERATIONS] [-v]
  *
@@ -38,6 +39,11 @@
 #define SHMEM_ENABLED	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 #define HUGE_CHUNK	2
+
+/* Whose chunks, behind the last of the model, are not in it; what they map */
+#define NOISES		2
+#define NOISE_CHUNK	(SLOT / CHUNK + 2)
+#define NOISE_BYTES	(16 * PAGE)
 
 static struct {
 	unsigned long start;
@@ -142,6 +148,7 @@ enum request {
 	COPY,			/* read(2) or write(2) of the word */
 	POKE,			/* process_vm_readv or _writev of the word */
 	PIN,			/* GUP-fast: futex(2), or a read with O_DIRECT */
+	CALL,			/* an ioctl of the region */
 };
 
 static const char *const request_names[] = {
@@ -165,6 +172,10 @@ struct order {
 	int cell;
 	int access;
 	unsigned int word;
+	struct {
+		unsigned long number;
+		char argument[24];
+	} call;
 };
 
 struct answer {
@@ -318,6 +329,10 @@ static void act(int orders, int answers)
 			break;
 		case PIN:
 			answer = do_pin(p, &order);
+			break;
+		case CALL:
+			answer.denied = result(ioctl(the_region, order.call.number,
+						     order.call.argument));
 			break;
 		}
 		write(answers, &answer, sizeof(answer));
@@ -490,7 +505,18 @@ static void probe_random(struct actor *actor)
 		probe(actor, w, request, draw(CELLS), access);
 }
 
-/* Operations on the region */
+/* Operations on the region, called by one of the processes */
+
+static int call(unsigned long number, const void *argument, size_t size)
+{
+	struct order order = { CALL };
+
+	order.call.number = number;
+	memcpy(order.call.argument, argument, size);
+	if (draw(2))
+		return result(ioctl(the_region, number, order.call.argument));
+	return ask(&actors[draw(ACTORS)], order).denied;
+}
 
 static void pick_range(int *from, int *to)
 {
@@ -609,9 +635,12 @@ static void op_create(void)
 static void op_protect(void)
 {
 	int prot = prots[draw(ARRAY_SIZE(prots))], from, to, expected = -ENOMEM;
+	struct mshare_protect p = { .prot = prot };
 	int err;
 
 	pick_range(&from, &to);
+	p.region_offset = cell_offset(from);
+	p.size = range_size(from, to);
 	for (int i = from; i < to; i++)
 		if (cells[i].object) {
 			if (prot & ~cells[i].object->ceiling)
@@ -620,7 +649,7 @@ static void op_protect(void)
 				expected = 0;
 		}
 	tell("protect cells %d-%d %s", from, to - 1, prot_name(prot));
-	err = protect(the_region, cell_offset(from), range_size(from, to), prot);
+	err = call(MSHAREFS_PROTECT, &p, sizeof(p));
 	if (err != expected)
 		wrong("protect: %d, expected %d", err, expected);
 	for (int i = from; i < to && !err; i++)
@@ -646,11 +675,14 @@ static void release_huge(void)
 
 static void op_unmap(void)
 {
+	struct mshare_unmap u;
 	int from, to, err;
 
 	pick_range(&from, &to);
+	u.region_offset = cell_offset(from);
+	u.size = range_size(from, to);
 	tell("unmap cells %d-%d", from, to - 1);
-	err = unmap(the_region, cell_offset(from), range_size(from, to));
+	err = call(MSHAREFS_UNMAP, &u, sizeof(u));
 	if (err)
 		wrong("unmap: %d", err);
 	for (int i = from; i < to; i++)
@@ -661,12 +693,13 @@ static void op_unmap(void)
 /* Who waits is denied in the end as who does not: the deadline is soon. */
 static void op_fault_mode(void)
 {
-	unsigned int mode = draw(2), flags = draw(2) ? MSHARE_WAIT_KERNEL : 0;
-	unsigned int timeout = 1 + draw(200000);
+	struct mshare_fault_mode m = {
+		draw(2), draw(2) ? MSHARE_WAIT_KERNEL : 0, 1 + draw(200000)
+	};
 	int err;
 
-	tell("fault mode %u, flags %u, %u ns", mode, flags, timeout);
-	err = fault_mode(the_region, mode, flags, timeout);
+	tell("fault mode %u, flags %u, %llu ns", m.mode, m.flags, m.timeout_ns);
+	err = call(MSHAREFS_FAULT_MODE, &m, sizeof(m));
 	if (err)
 		wrong("fault mode: %d", err);
 }
@@ -795,7 +828,7 @@ static void op_advise(void)
 	a.region_offset = cell_offset(from);
 	a.size = range_size(from, to);
 	expected = expected_advice(advice, from, to);
-	err = result(ioctl(the_region, MSHAREFS_ADVISE, &a));
+	err = call(MSHAREFS_ADVISE, &a, sizeof(a));
 	if (err != expected)
 		wrong("%s: %d, expected %d", advice->name, err, expected);
 }
@@ -907,7 +940,8 @@ static void check_stat(void)
 		if (slack < cell_size(i))
 			slack = cell_size(i);
 	}
-	if (stat.mapped_bytes != mapped)
+	if (stat.mapped_bytes < mapped ||
+	    stat.mapped_bytes > mapped + NOISES * NOISE_BYTES)
 		wrong("%llu bytes are mapped, expected %llu",
 		      stat.mapped_bytes, mapped);
 	/* read one CPU after the other, while noise faults pages in */
@@ -928,8 +962,38 @@ static void check_all(void)
 	probes_done();
 }
 
-/* Beside all this: attaches, touches, forks, and is not looked at. */
-static void make_noise(unsigned int noise_seed)
+/* Beside all this: in a chunk of its own, what others do elsewhere. */
+static void change_own_chunk(char *w, unsigned long at, unsigned int *noise_seed)
+{
+	int prot = prots[rand_r(noise_seed) / 7 % ARRAY_SIZE(prots)];
+	unsigned long page = rand_r(noise_seed) / 7 % (NOISE_BYTES / PAGE) * PAGE;
+	struct mshare_advise a = { at, NOISE_BYTES, MADV_POPULATE_READ };
+
+	switch (rand_r(noise_seed) / 7 % 6) {
+	case 0:
+		create_anon(the_region, at, NOISE_BYTES, prot);
+		break;
+	case 1:
+		unmap(the_region, at + page, NOISE_BYTES - page);
+		break;
+	case 2:
+		protect(the_region, at + page, PAGE, prot);
+		break;
+	case 3:
+		protect(the_region, at, CHUNK, prot);
+		break;
+	case 4:
+		ioctl(the_region, MSHAREFS_ADVISE, &a);
+		break;
+	case 5:
+		for (page = 0; page < NOISE_BYTES; page += PAGE)
+			touch(w + at + page, PROT_WRITE);
+		break;
+	}
+}
+
+/* Attaches, touches, forks, and is not looked at. */
+static void make_noise(unsigned int noise_seed, unsigned long own)
 {
 	nice(19);			/* the actors shall not wait for it */
 	for (;;) {
@@ -942,8 +1006,10 @@ static void make_noise(unsigned int noise_seed)
 			char *p = w + cell_offset(rand_r(&noise_seed) / 7 % CELLS);
 
 			touch(p + NOISE_AT, access);
-			if (i % 10 == 0)
+			if (i % 10 == 0) {
 				sleep_us(2000);
+				change_own_chunk(w, own, &noise_seed);
+			}
 			if (i % 50 == 0) {
 				if (fork() == 0) {
 					touch(p + NOISE_AT, access);
@@ -961,7 +1027,7 @@ static void make_noise(unsigned int noise_seed)
 /* One sequence */
 static void run(unsigned int the_seed, unsigned long changes)
 {
-	pid_t noise[2];
+	pid_t noise[NOISES];
 
 	seed = the_seed;
 	chunks[HUGE_CHUNK].cell = the_seed % 4 ? PAGE : PMD;
@@ -979,10 +1045,10 @@ static void run(unsigned int the_seed, unsigned long changes)
 	}
 	for (int i = 0; i < ACTORS; i++)
 		actor_start(&actors[i]);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < NOISES; i++) {
 		noise[i] = fork_on(i % nr_cpus());
 		if (noise[i] == 0)
-			make_noise(the_seed + i);
+			make_noise(the_seed + i, (NOISE_CHUNK + i) * CHUNK);
 	}
 
 	for (step = 0; step < changes && !failed; step++) {
@@ -1027,7 +1093,7 @@ static void run(unsigned int the_seed, unsigned long changes)
 			check_all();
 	}
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < NOISES; i++) {
 		kill(noise[i], SIGKILL);
 		child_status(noise[i]);
 	}
