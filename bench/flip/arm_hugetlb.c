@@ -38,6 +38,8 @@ static bool setup(struct range *r)
 {
 	uint64_t wanted = r->piece / HUGE_PAGE;
 
+	if (r->piece % HUGE_PAGE)
+		return lack("a range of less than a huge page");
 	reserved_before = number_in(NR_HUGE_PAGES, "");
 	number_to(NR_HUGE_PAGES, reserved_before + wanted);
 	if (number_in(NR_HUGE_PAGES, "") < reserved_before + wanted) {
@@ -66,4 +68,5 @@ const struct arm arm_hugetlb = {
 	.teardown = teardown,
 	.attach = attach,
 	.protect = coordinated_protect,
+	.own = mapping_own,
 };

@@ -13,5 +13,6 @@ const struct arm arm_mprotect = {
 	.setup = coordinated_setup,
 	.attach = mapping_attach_listening,
 	.protect = coordinated_protect,
+	.own = mapping_own,
 	.entries_written = entries_written,
 };

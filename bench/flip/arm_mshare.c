@@ -3,9 +3,12 @@
  * mshare: the range is in a region whose page tables all sharers use; one ioctl
  * changes its protection for them.
  *
- * leaf: the same without what views bring. The range lies across the border of
- * two chunks of 1 GiB, each of which holds a page that is not in it: so neither
- * is flipped whole, and the kernel writes every entry, once for all sharers.
+ * piece: a part of what is mapped. The range lies across the border of two
+ * chunks of 1 GiB, each of which holds a page that is not in it: so neither is
+ * flipped whole, and the kernel writes every entry, once for all sharers.
+ *
+ * leaf: as mshare, without what views bring: a debugging knob has the kernel
+ * write every entry of whole chunks too.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -75,7 +78,7 @@ static struct mshare_stat region_stat(const struct range *r)
  */
 static bool populate(struct range *r)
 {
-	const uint64_t strips = 8, table_bytes = r->bytes / PAGE * 8;
+	const uint64_t strips = r->piece < MiB ? 1 : 8, table_bytes = r->bytes / PAGE * 8;
 	uint64_t *dense = shared_memory(sizeof(*dense));
 	uint64_t allowed = strips, strip = r->piece / strips;
 	uint64_t room = memory_available() / 2;
@@ -170,14 +173,32 @@ static bool setup(struct range *r)
 	return false;
 }
 
-static bool setup_leaf(struct range *r)
+static bool setup_piece(struct range *r)
 {
-	if (!open_region(r, GiB - r->bytes / 2))
+	if (!open_region(r, GiB - r->bytes / 2 / PAGE * PAGE))
 		return false;
 	if (fill(r) && map(r, 0, PAGE) && map(r, 2 * GiB - PAGE, PAGE))
 		return true;
 	teardown(r);
 	return false;
+}
+
+static bool setup_leaf(struct range *r)
+{
+	if (!number_to(SKIP_VIEWS, 0))
+		return lack("no " SKIP_VIEWS " (CONFIG_MSHARE_DEBUG, root)");
+	return setup(r);
+}
+
+static bool views_off(const struct range *r)
+{
+	(void)r;
+	return number_to(SKIP_VIEWS, 1) || fail("cannot set " SKIP_VIEWS);
+}
+
+static void views_on(void)
+{
+	number_to(SKIP_VIEWS, 0);
 }
 
 static bool protect(const struct range *r, int prot)
@@ -210,6 +231,19 @@ const struct arm arm_mshare = {
 	.teardown = teardown,
 	.attach = attach,
 	.protect = protect,
+	.own = protect,
+	.entries_written = entries_written,
+	.shootdowns = shootdowns,
+};
+
+const struct arm arm_piece = {
+	.name = "piece",
+	.max_bytes = 1 * GiB,
+	.setup = setup_piece,
+	.teardown = teardown,
+	.attach = attach,
+	.protect = protect,
+	.own = protect,
 	.entries_written = entries_written,
 	.shootdowns = shootdowns,
 };
@@ -220,7 +254,10 @@ const struct arm arm_leaf = {
 	.setup = setup_leaf,
 	.teardown = teardown,
 	.attach = attach,
+	.started = views_off,
+	.ending = views_on,
 	.protect = protect,
+	.own = protect,
 	.entries_written = entries_written,
 	.shootdowns = shootdowns,
 };

@@ -18,7 +18,9 @@
 #define PAGE		(4 * KiB)
 #define HUGE_PAGE	(2 * MiB)
 #define NR_HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
+#define SKIP_VIEWS	"/sys/kernel/debug/mshare/skip_views"
 #define MAX_PROCESSES	4096
+#define MAX_CPUS	1024
 
 /*
  * The range under test, of one arm: an object of at most 1 GiB, mapped as often
@@ -64,6 +66,9 @@ struct arm {
 	/* In the coordinator; returns when it is in force in every sharer. */
 	bool (*protect)(const struct range *r, int prot);
 
+	/* In a lone sharer: change it for itself, with nobody to ask. Optional. */
+	bool (*own)(const struct range *r, int prot);
+
 	/* In a sharer whose store faulted: may it be tried again? Optional. */
 	bool (*repair)(void);
 
@@ -79,7 +84,7 @@ struct arm {
 };
 
 extern const struct arm arm_hugetlb, arm_leaf, arm_mprotect, arm_mshare;
-extern const struct arm arm_pkeys, arm_repair, arm_uffd_wp;
+extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_uffd_wp;
 
 extern char failure[256];
 extern bool lacking;		/* the last failure is this machine's lack */
@@ -91,6 +96,7 @@ char *mapping_attach(const struct range *r);
 char *mapping_attach_listening(const struct range *r);
 char *mapping_attach_aligned(const struct range *r, uint64_t alignment);
 int mapping_protect(int prot, void *context);
+bool mapping_own(const struct range *r, int prot);
 uint64_t mapping_entries(const struct range *r, uint64_t rounds);
 
 /* coordinated.c: asking every sharer; setup and protect as an arm has them */
@@ -113,6 +119,9 @@ uint64_t sharers_pages_mapped(void);
 uint64_t sharers_table_bytes(void);
 uint64_t sharers_faults(void);
 
+/* Median time of a lone sharer's own closings; 0 where there were none. */
+double sharers_own_us(void);
+
 /* What touching the whole range took of the sharer that it took most of. */
 uint64_t sharers_touch_faults(void);
 uint64_t sharers_touch_table_bytes(void);
@@ -120,6 +129,19 @@ uint64_t sharers_touch_table_bytes(void);
 extern uint64_t touch_step;	/* bytes that one fault maps */
 void touch(const char *base, const struct range *r, uint64_t from, uint64_t to,
 	   uint64_t step);
+
+/* events.c: counts of all CPUs; a count of system calls holds `cpus` of our own */
+struct event {
+	int fds[MAX_CPUS];
+	int cpus;
+};
+bool event_open_syscalls(struct event *e);
+bool event_open_instructions(struct event *e);
+uint64_t event_read(const struct event *e);
+void event_close(struct event *e);
+
+/* measure.c */
+double median(double *values, int n);
 
 /* system.c: what the kernel tells and how it is called */
 double now(void);

@@ -20,10 +20,12 @@
 #include "measure.h"
 
 static const struct arm *const all_arms[] = {
-	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pkeys, &arm_hugetlb, &arm_leaf, &arm_mshare,
+	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pkeys, &arm_hugetlb, &arm_piece, &arm_leaf, &arm_mshare,
 };
 
-struct options options = { .samples = 200, .repetition = 1, .seed = 1, .box = 10, .idle = true };
+struct options options = {
+	.samples = 200, .least = 3, .repetitions = 1, .seed = 1, .box = 10, .running = true, .idle = true,
+};
 double populate_seconds = 60;
 
 static int parse_list(const char *text, uint64_t *list)
@@ -34,7 +36,9 @@ static int parse_list(const char *text, uint64_t *list)
 		char *end;
 		uint64_t value = strtoull(text, &end, 10);
 
-		if (*end == 'M')
+		if (*end == 'K')
+			value *= KiB, end++;
+		else if (*end == 'M')
 			value *= MiB, end++;
 		else if (*end == 'G')
 			value *= GiB, end++;
@@ -74,16 +78,17 @@ static void usage(void)
 {
 	puts("usage: flip [OPTION]...\n"
 	     "Times the change of protection of a range in every process that maps it.\n"
-	     "  --arms LIST        mprotect,repair,uffd-wp,pkeys,hugetlb,leaf,mshare (default: all)\n"
+	     "  --arms LIST        mprotect,repair,uffd-wp,pkeys,hugetlb,piece,leaf,mshare (default: all)\n"
 	     "  --processes LIST   default 1,8,64,256\n"
 	     "  --bytes LIST       default 64M,1G,64G,1T; all but mshare stop at 1G\n"
 	     "  --samples N        flips per point (default 200)\n"
 	     "  --box SECONDS      time for the flips of a point (default 10)\n"
+	     "  --least N          flips per point, however long they take (default 3)\n"
 	     "  --populate SECONDS time to fill the page tables of a region (default 60)\n"
-	     "  --running          only with the processes running, not asleep as well\n"
+	     "  --running, --idle  only with the processes running, or only with them asleep\n"
 	     "  --seed N           of the order of the arms (default 1)\n"
 	     "  --log FILE         write every sample: arm,workload,flip or up,microseconds\n"
-	     "  --repetition N     number of this repetition, for the rows (default 1)\n"
+	     "  --repetitions N    of all points of a size, on one set-up (default 1)\n"
 	     "Rows of results.csv go to standard output. Exit status 1: a point failed.");
 }
 
@@ -96,14 +101,16 @@ static void parse_options(int argc, char **argv)
 		{ "samples", required_argument, NULL, 's' },
 		{ "box", required_argument, NULL, 'x' },
 		{ "populate", required_argument, NULL, 'f' },
+		{ "least", required_argument, NULL, 'L' },
 		{ "log", required_argument, NULL, 'l' },
-		{ "repetition", required_argument, NULL, 'r' },
+		{ "repetitions", required_argument, NULL, 'r' },
 		{ "running", no_argument, NULL, 'R' },
+		{ "idle", no_argument, NULL, 'I' },
 		{ "seed", required_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
 	};
-	char default_arms[] = "mprotect,repair,uffd-wp,pkeys,hugetlb,leaf,mshare";
+	char default_arms[] = "mprotect,repair,uffd-wp,pkeys,hugetlb,piece,leaf,mshare";
 	int c;
 
 	parse_arms(default_arms);
@@ -124,8 +131,10 @@ static void parse_options(int argc, char **argv)
 				exit(1);
 			}
 			break;
-		case 'r': options.repetition = atoi(optarg); break;
+		case 'L': options.least = atoi(optarg); break;
+		case 'r': options.repetitions = atoi(optarg); break;
 		case 'R': options.idle = false; break;
+		case 'I': options.running = false; break;
 		case 'S': options.seed = strtoul(optarg, NULL, 10); break;
 		case 'h': usage(); exit(0);
 		default: usage(); exit(2);
@@ -140,12 +149,13 @@ static void parse_options(int argc, char **argv)
 	for (int i = 0; i < options.nr_bytes; i++) {
 		uint64_t bytes = options.bytes[i];
 
-		if (bytes % (16 * MiB) || (bytes > GiB && bytes % GiB)) {
-			fprintf(stderr, "flip: sizes are multiples of 16M, above 1G of 1G\n");
+		if (bytes % PAGE || (bytes > MiB && bytes % MiB) || (bytes > GiB && bytes % GiB)) {
+			fprintf(stderr, "flip: sizes are multiples of 4K, above 1M of 1M, above 1G of 1G\n");
 			exit(2);
 		}
 	}
-	if (optind < argc || options.samples < 1 || options.box <= 0) {
+	if (optind < argc || options.samples < 1 || options.least < 1 || options.repetitions < 1 ||
+	    options.box <= 0 || !(options.running || options.idle)) {
 		usage();
 		exit(2);
 	}
@@ -157,7 +167,7 @@ static void parse_options(int argc, char **argv)
  */
 static void run_first(void)
 {
-	struct sched_param fifo = { .sched_priority = 1 };
+	struct sched_param fifo = { .sched_priority = 2 };	/* a probed sharer has 1 */
 	cpu_set_t first;
 
 	CPU_ZERO(&first);
@@ -207,6 +217,7 @@ int main(int argc, char **argv)
 	while (waitpid(measuring, &status, 0) < 0)
 		;
 	fault_around(around);
+	number_to(SKIP_VIEWS, 0);
 	if (number_in(NR_HUGE_PAGES, "") != huge_pages)
 		number_to(NR_HUGE_PAGES, huge_pages);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;

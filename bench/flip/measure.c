@@ -19,7 +19,6 @@
 #include "measure.h"
 
 #define PROBES		8	/* stores tried per point, at most */
-#define LEAST		3	/* flips, however long they take */
 #define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
 #define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
 
@@ -53,15 +52,25 @@ bool lack(const char *format, ...)
 static struct {
 	const struct arm *arm;
 	uint64_t processes, bytes;
+	int repetition;
 	bool running;
 } point;
+
+static const char *size_text(uint64_t bytes)
+{
+	static char text[32];
+
+	snprintf(text, sizeof(text), "%llu %s", (unsigned long long)(bytes / (bytes < MiB ? KiB : MiB)),
+		 bytes < MiB ? "KiB" : "MiB");
+	return text;
+}
 
 static void row(const char *metric, double value, const char *unit, const char *note)
 {
 	printf("%s,%s-%llu-%llu,%llu,0,%d,%s,%.10g,%s,\"", point.arm->name,
 	       point.running ? "flip" : "flip_idle",
 	       (unsigned long long)point.processes, (unsigned long long)point.bytes,
-	       (unsigned long long)point.processes, options.repetition, metric, value, unit);
+	       (unsigned long long)point.processes, point.repetition, metric, value, unit);
 	for (; *note; note++)
 		printf(*note == '"' ? "\"\"" : "%c", *note);
 	printf("\"\n");
@@ -91,10 +100,11 @@ static double quantile(const double *sorted, int n, double share)
 	return sorted[rank < share * n || rank == 0 ? rank : rank - 1];
 }
 
-static double median(double *us, int n)
+/* Sorts them. */
+double median(double *values, int n)
 {
-	qsort(us, n, sizeof(*us), by_value);
-	return n % 2 ? us[n / 2] : (us[n / 2 - 1] + us[n / 2]) / 2;
+	qsort(values, n, sizeof(*values), by_value);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 /* Each sample, in the order of measurement. */
@@ -159,7 +169,7 @@ static bool flip_in_box(const struct range *r, double *down, double *up, struct 
 	uint64_t tables = sharers_table_bytes();
 
 	memset(c, 0, sizeof(*c));
-	while (c->flips < options.samples && (c->flips < LEAST || now() < end)) {
+	while (c->flips < options.samples && (c->flips < options.least || now() < end)) {
 		bool probe = c->flips % ((options.samples + PROBES - 1) / PROBES) == 0;
 		int sharer = c->probes % sharers_count();
 		uint64_t before = entries_written(r);
@@ -190,6 +200,37 @@ static bool floor_times(double *us, int n)
 			return false;
 		usleep(PAUSE);
 	}
+	return true;
+}
+
+/*
+ * A row of what all CPUs did in one closing and reopening, of three the one with
+ * least: the machine may have had other work too. Not among the flips that are
+ * timed, because counting takes time.
+ */
+static bool row_of_event(const struct range *r, const char *metric, bool (*open)(struct event *),
+			 uint64_t of_reading)
+{
+	uint64_t least = UINT64_MAX;
+	struct event event;
+	double us;
+
+	if (!open(&event))
+		return true;
+	for (int i = 0; i < 3; i++) {
+		uint64_t before = event_read(&event), count;
+
+		if (!timed_protect(r, PROT_READ, &us) ||
+		    !timed_protect(r, PROT_READ | PROT_WRITE, &us)) {
+			event_close(&event);
+			return false;
+		}
+		count = event_read(&event) - before - of_reading;
+		if (count < least)
+			least = count;
+	}
+	event_close(&event);
+	row(metric, least, "count", "of all processes, per closing and reopening");
 	return true;
 }
 
@@ -248,6 +289,15 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 	row_per_cycle("flip_faults", before.faults, after.faults, n, "of all sharers, per closing and reopening");
 	if (point.arm->shootdowns)
 		row_per_cycle("shootdowns", before.rounds, after.rounds, n, "per closing and reopening");
+	if (point.repetition == 1 &&
+	    !row_of_event(r, "syscalls", event_open_syscalls, sysconf(_SC_NPROCESSORS_ONLN)))
+		return false;
+	/* Of processes that run there are as many as time lets them read. */
+	if (point.repetition == 1 && !point.running &&
+	    !row_of_event(r, "instructions", event_open_instructions, 0))
+		return false;
+	if (sharers_own_us() > 0)
+		row("own_p50", sharers_own_us(), "us", "the process's own closings, with nobody to ask");
 	row("tables_unshared", counts.tables, "count", "page tables that the first closing took from sharers");
 	row("attach_s", cost->attach_seconds, "s", "all processes started, mapped and touched");
 	row("page_table_bytes", cost->page_table_bytes, "bytes", "PageTables with all processes, less those before");
@@ -255,10 +305,10 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 	row("touch_table_bytes", sharers_touch_table_bytes(), "bytes",
 	    "VmPTE for mapping and touching the range, the process with most");
 
-	fprintf(stderr, "flip: %-8s %4llu %s processes, %7llu MiB: closing %.1f us, reopening %.1f us, n %d\n",
+	fprintf(stderr, "flip: %-8s %4llu %s processes, %8s: closing %.1f us, reopening %.1f us, n %d\n",
 		point.arm->name, (unsigned long long)point.processes,
 		point.running ? "running" : "idle   ",
-		(unsigned long long)(point.bytes / MiB), median(down, n), median(up, n), n);
+		size_text(point.bytes), median(down, n), median(up, n), n);
 
 	if (floor_times(down, n))
 		rows_of_times("floor", down, n);
@@ -277,12 +327,11 @@ static void on_alarm(int signo)
 
 static bool measure_series(const struct range *r, const struct crew_cost *cost)
 {
-	for (int series = 0; series < (options.idle ? 2 : 1); series++) {
-		point.running = series == 0;
-		if (!measure(r, cost))
-			return false;
-	}
-	return true;
+	point.running = true;
+	if (options.running && !measure(r, cost))
+		return false;
+	point.running = false;
+	return !options.idle || measure(r, cost);
 }
 
 /* All series of one arm with one number of processes. */
@@ -313,12 +362,13 @@ static int object_of(uint64_t bytes)
 {
 	int fd = memfd_create("flip", MFD_CLOEXEC);
 	static char page[1 * MiB];
+	size_t some = bytes < sizeof(page) ? bytes : sizeof(page);
 
 	memset(page, 1, sizeof(page));
 	if (fd < 0)
 		return -1;
-	for (uint64_t at = 0; at < bytes; at += sizeof(page)) {
-		if (pwrite(fd, page, sizeof(page), at) != sizeof(page)) {
+	for (uint64_t at = 0; at < bytes; at += some) {
+		if (pwrite(fd, page, some, at) != (ssize_t)some) {
 			close(fd);
 			return -1;
 		}
@@ -334,8 +384,8 @@ static bool set_up(struct range *r)
 		row_failed();
 		return false;
 	}
-	fprintf(stderr, "flip: %-8s %llu MiB set up in %.1f s, %llu pages to be mapped\n",
-		point.arm->name, (unsigned long long)(r->bytes / MiB), now() - start,
+	fprintf(stderr, "flip: %-8s %s set up in %.1f s, %llu pages to be mapped\n",
+		point.arm->name, size_text(r->bytes), now() - start,
 		(unsigned long long)range_pages_present(r));
 	return true;
 }
@@ -343,7 +393,7 @@ static bool set_up(struct range *r)
 /* A random order of the arms, the same for both repetitions of a pair. */
 static void shuffle(int *order, int n, uint64_t bytes)
 {
-	unsigned int random = options.seed + (options.repetition + 1) / 2 * 7919 + bytes / MiB;
+	unsigned int random = options.seed + (point.repetition + 1) / 2 * 7919 + bytes / PAGE;
 
 	for (int i = 0; i < n; i++) {
 		int j = rand_r(&random) % (i + 1);
@@ -353,33 +403,16 @@ static void shuffle(int *order, int n, uint64_t bytes)
 	}
 }
 
-int measure_bytes(uint64_t bytes)
+/* One repetition of all points; ABBA: every second point, and repetition, goes backwards. */
+static void measure_repetition(const struct range *ranges, const bool *usable)
 {
-	struct range ranges[MAX_LIST];
-	bool usable[MAX_LIST] = { false };
-	uint64_t piece = bytes < GiB ? bytes : GiB;
-	int object = object_of(piece), order[MAX_LIST];
+	int order[MAX_LIST];
 
-	failed_points = 0;
-	if (object < 0) {
-		fprintf(stderr, "flip: cannot allocate an object of %llu MiB: %s\n",
-			(unsigned long long)(piece / MiB), strerror(errno));
-		return 1;
-	}
-	for (int a = 0; a < options.nr_arms; a++) {
-		ranges[a] = (struct range) { .bytes = bytes, .piece = piece, .dense = piece, .object = object };
-		point.arm = options.arms[a];
-		point.bytes = bytes;
-		point.processes = options.processes[0];
-		point.running = true;
-		if (bytes <= options.arms[a]->max_bytes)
-			usable[a] = set_up(&ranges[a]);
-	}
-	shuffle(order, options.nr_arms, bytes);
+	shuffle(order, options.nr_arms, ranges[0].bytes);
 	for (int p = 0; p < options.nr_processes; p++) {
 		for (int i = 0; i < options.nr_arms; i++) {
-			/* ABBA: every second point, and repetition, goes backwards */
-			int a = order[(p + options.repetition) % 2 ? i : options.nr_arms - 1 - i];
+			bool forwards = (p + point.repetition) % 2;
+			int a = order[forwards ? i : options.nr_arms - 1 - i];
 
 			if (!usable[a])
 				continue;
@@ -388,6 +421,33 @@ int measure_bytes(uint64_t bytes)
 			measure_processes(&ranges[a]);
 		}
 	}
+}
+
+int measure_bytes(uint64_t bytes)
+{
+	struct range ranges[MAX_LIST];
+	bool usable[MAX_LIST] = { false };
+	uint64_t piece = bytes < GiB ? bytes : GiB;
+	int object = object_of(piece);
+
+	failed_points = 0;
+	if (object < 0) {
+		fprintf(stderr, "flip: cannot allocate an object of %llu KiB: %s\n",
+			(unsigned long long)(piece / KiB), strerror(errno));
+		return 1;
+	}
+	point.bytes = bytes;
+	point.processes = options.processes[0];
+	point.repetition = 1;
+	point.running = true;
+	for (int a = 0; a < options.nr_arms; a++) {
+		ranges[a] = (struct range) { .bytes = bytes, .piece = piece, .dense = piece, .object = object };
+		point.arm = options.arms[a];
+		if (bytes <= options.arms[a]->max_bytes)
+			usable[a] = set_up(&ranges[a]);
+	}
+	for (; point.repetition <= options.repetitions; point.repetition++)
+		measure_repetition(ranges, usable);
 	for (int a = 0; a < options.nr_arms; a++)
 		if (usable[a] && options.arms[a]->teardown)
 			options.arms[a]->teardown(&ranges[a]);

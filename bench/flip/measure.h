@@ -14,16 +14,17 @@ struct options {
 	int nr_arms;
 	uint64_t processes[MAX_LIST], bytes[MAX_LIST];
 	int nr_processes, nr_bytes;
-	int samples, repetition;
+	int samples, least;	/* flips of a point: at most; and whatever time it takes */
+	int repetitions;
 	unsigned int seed;
 	double box;		/* seconds for the flips of a point */
-	bool idle;		/* with the sharers asleep too */
+	bool running, idle;	/* the sharers: reading, asleep */
 	FILE *log;
 };
 
 extern struct options options;
 
-/* All points of one size; returns how many failed. */
+/* All points of one size, in all repetitions; returns how many failed. */
 int measure_bytes(uint64_t bytes);
 
 #endif

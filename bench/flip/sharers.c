@@ -12,12 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "flip.h"
+
+#define OWN_CLOSINGS	15
 
 enum command { NONE, LOOK_AGAIN, PROBE };
 enum outcome { PENDING, STORED, FAULTED };
@@ -27,6 +30,7 @@ struct seat {
 	_Atomic uint32_t outcome;
 	_Atomic uint32_t error;		/* errno of a failed attach */
 	uint64_t touch_faults, touch_table_bytes;
+	double own_us;
 	pid_t pid;
 } __attribute__((aligned(64)));
 
@@ -34,7 +38,7 @@ static struct {
 	_Atomic uint32_t ready, running;
 	struct seat seats[MAX_PROCESSES];
 } *crew;
-static int crew_size;
+static int crew_size, crew_planned;
 
 uint64_t touch_step = PAGE;
 
@@ -118,13 +122,16 @@ static uint64_t own_faults(void)
 	return usage.ru_minflt + usage.ru_majflt;
 }
 
-/* Read all of the range, at most 65,536 times, and tell what that took. */
+/*
+ * Read all of the range and tell what that took; not every page of it where
+ * that would be more than 65,536 reads, or 4 Mi of all sharers together.
+ */
 static void touch_all(const char *base, const struct range *r, struct seat *seat,
 		      uint64_t tables_before)
 {
 	uint64_t step = touch_step, faults;
 
-	while (r->bytes / step > 65536)
+	while (r->bytes / step > 65536 || r->bytes / step * crew_planned > 4 * MiB)
 		step *= 2;
 	/* The first time is for the code and the counters themselves. */
 	for (int round = 0; round < 2; round++) {
@@ -133,6 +140,22 @@ static void touch_all(const char *base, const struct range *r, struct seat *seat
 		seat->touch_faults = own_faults() - faults;
 	}
 	seat->touch_table_bytes = status_kib(0, "VmPTE:") * KiB - tables_before;
+}
+
+/* A lone sharer's own closings. */
+static double own_times(const struct arm *arm, const struct range *r)
+{
+	double us[OWN_CLOSINGS];
+
+	for (int i = 0; i < OWN_CLOSINGS; i++) {
+		double start = now();
+		bool closed = arm->own(r, PROT_READ);
+
+		us[i] = (now() - start) * 1e6;
+		if (!closed || !arm->own(r, PROT_READ | PROT_WRITE))
+			return 0;
+	}
+	return median(us, OWN_CLOSINGS);
 }
 
 static void __attribute__((noreturn))
@@ -146,12 +169,16 @@ sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 	own_arm = arm;
 	sigaction(SIGSEGV, &on_denial, NULL);
 	sigaction(SIGBUS, &on_denial, NULL);
-	tables = status_kib(0, "VmPTE:") * KiB;
+	/* Twice: the first call may take tables for itself. */
+	for (int i = 0; i < 2; i++)
+		tables = status_kib(0, "VmPTE:") * KiB;
 	base = arm->attach(r);
 	if (base)
 		touch_all(base, r, seat, tables);
 	else
 		seat->error = errno ? errno : EINVAL;
+	if (base && arm->own && crew_planned == 1)
+		seat->own_us = own_times(arm, r);
 	crew->ready++;
 	futex_wake(&crew->ready, 1);
 	if (!base)
@@ -191,6 +218,7 @@ bool sharers_start(const struct arm *arm, const struct range *r, int count)
 	if (!crew)
 		crew = shared_memory(sizeof(*crew));
 	memset(crew, 0, sizeof(*crew));
+	crew_planned = count;
 	for (crew_size = 0; crew_size < count; crew_size++) {
 		struct seat *seat = &crew->seats[crew_size];
 		pid_t pid = fork();	/* crew is shared: only the parent stores it */
@@ -255,10 +283,20 @@ static bool probe_end(int number, bool *faulted)
 	return true;
 }
 
+/*
+ * Does a store in this sharer fault? It goes before the others, which would
+ * have it wait for its turn; nothing is timed meanwhile.
+ */
 bool sharers_probe_store(int number, bool *faulted)
 {
+	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
+	bool answered;
+
+	sched_setscheduler(crew->seats[number].pid, SCHED_FIFO, &first);
 	probe_begin(&crew->seats[number]);
-	return probe_end(number, faulted);
+	answered = probe_end(number, faulted);
+	sched_setscheduler(crew->seats[number].pid, SCHED_OTHER, &normal);
+	return answered;
 }
 
 /* Have each sharer store once; returns when all have, false if one could not. */
@@ -322,6 +360,11 @@ uint64_t sharers_faults(void)
 	for (int i = 0; i < crew_size; i++)
 		faults += faults_of(crew->seats[i].pid);
 	return faults;
+}
+
+double sharers_own_us(void)
+{
+	return crew_size == 1 ? crew->seats[0].own_us : 0;
 }
 
 uint64_t sharers_touch_faults(void)

@@ -27,6 +27,11 @@ describe_machine() {
 	echo "postgresql=$("$pg_bin/postgres" --version)"
 }
 
+# All interrupts of one kind so far, TLB (shootdowns) or CAL (calls of functions).
+interrupts() {
+	awk -v row="$1:" '$1 == row { for (i = 2; $i ~ /^[0-9]+$/; i++) sum += $i } END { print sum + 0 }' /proc/interrupts
+}
+
 page_tables_kb() {
 	awk '/^PageTables:/ { print $2 }' /proc/meminfo
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# The runs: each leaves a folder raw/NNNN with what it is (run), the counters
+# The runs on a server: each leaves a folder raw/NNNN with what it is (run), the counters
 # around it (counters) and the output of what ran. Sourced by main, which sets
 # arm and repetition.
 
@@ -46,24 +46,52 @@ blocks_read() {
 }
 
 counters_before() {
-	count blks_read_before "$(blocks_read)"
-	sleep 0.5	# that session's backend is gone
+	count blks_read_before "$(cat "$PGHOST/blks_read" 2> /dev/null || blocks_read)"
+	sleep 0.2	# the last session's backend is gone
 	count minor_faults_before "$(server_faults "$postmaster")"
+	count tlb_interrupts_before "$(interrupts TLB)"
+	count call_interrupts_before "$(interrupts CAL)"
 	count page_tables_kb_before "$(page_tables_kb)"
 }
 
 counters_after() {
 	count minor_faults_after "$(server_faults "$postmaster")"
-	count blks_read_after "$(blocks_read)"
+	count tlb_interrupts_after "$(interrupts TLB)"
+	count call_interrupts_after "$(interrupts CAL)"
+	blocks_read > "$PGHOST/blks_read"
+	count blks_read_after "$(cat "$PGHOST/blks_read")"
 }
 
-# Has an updating run left the four tables in agreement?
-check_sums() {
+# A server's start; what the machine's page tables grow by until all data are in
+# its buffers.
+run_server() {
+	starting=$arm
+	run_begin server 0 0
+	count page_tables_kb_before "$(page_tables_kb)"
+	_started=yes
+	if server_start "$arm"; then
+		count page_tables_kb_connected "$(page_tables_kb)"
+	elif server_lacks_huge_pages; then
+		run_unavailable "no huge pages: $(server_complaint)"
+		_started=
+	else
+		run_failed "the server does not start: $(server_complaint)"
+		_started=
+	fi
+	run_end
+	starting=
+	[ -n "$_started" ]
+}
+
+# Have the updating runs left the four tables in agreement?
+run_sums() {
+	run_begin sums 0 0
 	sql -f "$here/sums.sql" > "$run/sums" || run_failed "the sums could not be read"
 	read -r _accounts _tellers _branches _history < "$run/sums" || true
 	if [ "$_accounts $_tellers $_branches" != "$_history $_history $_history" ]; then
 		run_failed "sums disagree: accounts $_accounts, tellers $_tellers, branches $_branches, history $_history"
 	fi
+	run_end
 }
 
 # An open loop of flips by a client of its own, for as long as a run.
@@ -85,6 +113,48 @@ count_latencies() {
 	rm -f "$place"/latency.*
 }
 
+# Waits for pgbench and for the client that flips, if there is one. Where reads
+# have to come from the disk and cannot wait for a reopening, that is no failure.
+run_ends() {		# PGBENCH FLIPPER
+	if ! wait "$1"; then
+		_error=$(grep -m 1 error "$run/pgbench.log" || true)
+		case $_workload,$_error in
+		small-pool,*'could not read block'*'Bad address'*)
+			run_unavailable "reads from disk cannot wait for a reopening: ${_error#*ERROR:  }" ;;
+		*)
+			run_failed "pgbench: $_error" ;;
+		esac
+	fi
+	if [ -n "$2" ]; then
+		wait "$2" || run_failed "the client that closes: exit status $?: $(cat "$run"/f*s.log | grep -m 1 -i error || true)"
+	fi
+	sql -f "$here/gone.sql"
+}
+
+# Freezes of the whole pool, again and again, under updates.
+run_freezes() {		# CLIENTS
+	_workload=freeze _clients=$1
+	run_begin freeze "$1" 0
+	counters_before
+	"$pg_bin/pgbench" -n -c 1 -T "$plan_seconds" -f "$here/freeze.sql" > "$run/freezes.log" 2>&1 &
+	flipper=$!
+	"$pg_bin/pgbench" -n -c "$1" -j 2 -T "$plan_seconds" -l --log-prefix="$place/latency" -b tpcb-like \
+		> "$run/pgbench.log" 2>&1 &
+	run_ends $! $flipper
+	counters_after
+	count_latencies
+	say "$(printf '%-13s freeze       %3d clients: %s' "$arm" "$1" "$(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")")"
+	run_end
+}
+
+run_one_backend() {
+	run_begin one-backend 1 0
+	sql -f "$here/one_backend.sql" > "$run/one_backend" || run_failed 'the session failed'
+	say "$(printf '%-13s one backend reads the pool: %s kB of page tables, %s' "$arm" \
+		"$(sed -n 's/^read \([0-9]*\) .*/\1/p' "$run/one_backend")" "$(sed -n '/^Time/{p;q;}' "$run/one_backend")")"
+	run_end
+}
+
 run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
 	_workload=$1 _clients=$2 _flips=$3
 	shift 3
@@ -98,17 +168,23 @@ run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
 	_pgbench=$!
 	sleep $((plan_seconds - 1))
 	count page_tables_kb_connected "$(page_tables_kb)"
-	wait $_pgbench || run_failed "pgbench: exit status $?: $(grep -m 1 error "$run/pgbench.log")"
-	if [ -n "$flipper" ]; then
-		wait $flipper || run_failed "flips: exit status $?: $(grep -m 1 -i error "$run/flips.log")"
-	fi
+	run_ends $_pgbench "$flipper"
 	counters_after
 	count_latencies
-	if [ "$_workload" = tpcb-like ]; then
-		check_sums
-	fi
 	say "$(printf '%-13s %-12s %3d clients, %3d flips/s: %s' "$arm" "$_workload" "$_clients" "$_flips" \
 		"$(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")")"
+	run_end
+}
+
+# As many transactions as are told, after a tenth of them to warm up.
+run_counted() {		# WORKLOAD TRANSACTIONS PGBENCH-OPTION...
+	run_begin "$1" 1 0
+	_transactions=$2
+	shift 2
+	"$pg_bin/pgbench" -n -c 1 -t $(((_transactions + 9) / 10)) "$@" > "$run/warm.log" 2>&1 || true
+	"$pg_bin/pgbench" -n -c 1 -t "$_transactions" "$@" > "$run/pgbench.log" 2>&1 ||
+		run_failed "pgbench: $(grep -m 1 error "$run/pgbench.log")"
+	say "$arm: $(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")"
 	run_end
 }
 
@@ -130,13 +206,13 @@ run_backends() {
 	exec 3> "$place/holder"
 	echo 'select pg_advisory_lock(1);' >&3
 	until [ "$(sql -c "select count(*) from pg_locks where locktype = 'advisory' and granted")" -eq 1 ]; do
-		sleep 1
+		sleep 0.2
 	done
 	counters_before
 	"$pg_bin/pgbench" -n -c "$1" -j 2 -t 1 -f "$here/$workload.sql" > "$run/pgbench.log" 2>&1 &
 	_pgbench=$!
 	while kill -0 $_pgbench 2> /dev/null && [ "$(backends_waiting)" -lt "$1" ]; do
-		sleep 1
+		sleep 0.3
 	done
 	if kill -0 $_pgbench 2> /dev/null; then
 		count page_tables_kb_connected "$(page_tables_kb)"

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: PostgreSQL
-# The server under test: its data, start, prewarming and end. Sourced by main.
+# The servers under test: their data, start, prewarming and end. Sourced by main.
+# Each arm has one, in a folder of its own; server_use says which one is meant.
 
 pg_bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
 place=$(mktemp -d "${TMPDIR:-/tmp}/pg_mshare-bench.XXXXXX")
-export PGHOST=$place PGUSER=postgres PGDATABASE=bench PGOPTIONS=
+export PGUSER=postgres PGDATABASE=bench PGOPTIONS=
+server_pool=$plan_pool
+running=
 postmaster=
 
 # The server refuses to run as root.
@@ -19,10 +22,14 @@ sql() {
 	"$pg_bin/psql" -X -A -t -q -F ' ' -P pager=off -v ON_ERROR_STOP=1 "$@"
 }
 
+# The files of table "wide" are kept apart: nobody writes them, so that all
+# servers can have the same ones.
 server_unpack() {
 	say "unpacking the data into memory"
-	mkdir "$place/pristine"
+	mkdir "$place/pristine" "$place/wide"
 	tar -C "$place/pristine" -xf "$plan_data"
+	wide=$(cat "$place/pristine/bench_wide")
+	mv "$place/pristine/$wide" "$place/pristine/$wide".* "$place/wide" 2> /dev/null || true
 	[ "$(id -u)" -ne 0 ] || chown -R postgres "$place"
 	chmod 755 "$place"
 }
@@ -34,29 +41,26 @@ provider_of() {
 	esac
 }
 
-# Huge pages are reserved for the arms that use them, and given back.
+# Huge pages are reserved for the servers that use them, and given back.
 nr_huge_pages=/proc/sys/vm/nr_hugepages
-huge_pages_before=
+huge_pages_before=$(cat $nr_huge_pages 2> /dev/null || true)
 
 huge_pages_reserve() {
-	_wanted=$(as_server "'$pg_bin/postgres' -C shared_memory_size_in_huge_pages -D '$place/data'" 2> /dev/null)
-	huge_pages_before=$(cat $nr_huge_pages)
+	_more=$(as_server "'$pg_bin/postgres' -C shared_memory_size_in_huge_pages -D '$data'" 2> /dev/null)
+	_wanted=$(($(cat $nr_huge_pages) + _more))
 	# Memory that was just in use may need a second look.
 	for _ in 1 2 3; do
-		{ echo $((huge_pages_before + _wanted)) > $nr_huge_pages; } 2> /dev/null || return 0
+		{ echo $_wanted > $nr_huge_pages; } 2> /dev/null || return 0
 	done
 }
 
 huge_pages_release() {
-	if [ -n "$huge_pages_before" ]; then
-		echo "$huge_pages_before" > $nr_huge_pages
-		huge_pages_before=
-	fi
+	[ -z "$huge_pages_before" ] || { echo "$huge_pages_before" > $nr_huge_pages; } 2> /dev/null || true
 }
 
 server_settings() {
 	cat <<END
-shared_buffers = $plan_pool
+shared_buffers = $server_pool
 max_connections = $plan_connections
 autovacuum = off
 huge_pages = $([ "$1" = hugetlb ] && echo on || echo off)
@@ -65,7 +69,7 @@ max_parallel_workers_per_gather = 0
 checkpoint_timeout = 1h
 max_wal_size = 4GB
 listen_addresses = ''
-unix_socket_directories = '$place'
+unix_socket_directories = '$place/$1'
 log_error_verbosity = terse
 END
 	if [ -n "$(provider_of "$1")" ]; then
@@ -78,55 +82,72 @@ END
 }
 
 server_lacks_huge_pages() {
-	grep -q -i 'huge pages\|could not map anonymous shared memory' "$log"
+	grep -q -i 'huge pages\|could not map anonymous shared memory' "$data/log"
 }
 
 # Why it did not start, in one line.
 server_complaint() {
-	{ grep -m 1 'FATAL' "$log" || tail -n 1 "$log"; } | sed 's/.*FATAL: *//'
+	{ grep -m 1 'FATAL' "$data/log" || tail -n 1 "$data/log"; } | sed 's/.*FATAL: *//'
 }
 
-# Starts a server for an arm on a fresh copy of the data, all of it in buffers.
+server_use() {		# ARM
+	export PGHOST="$place/$1"
+	data=$place/$1/data
+	postmaster=$(head -n 1 "$data/postmaster.pid" 2> /dev/null || true)
+}
+
+# The log is written in memory, and kept as the server's when it stops.
+server_keep_log() {	# ARM
+	cp "$place/$1/data/log" "$output/server-$1-$server_pool.log" || true
+}
+
+# Starts a server for an arm on a copy of the data of its own, all of it in
+# buffers if it fits.
 server_start() {
-	_arm=$1
-	_log=$2
-	rm -rf "$place/data"
-	cp -a "$place/pristine" "$place/data"
-	server_settings "$_arm" >> "$place/data/postgresql.conf"
-	# The log is written in memory, and kept as the server's when it stops.
-	log=$_log
-	case $_arm in
+	server_use "$1"
+	rm -rf "${place:?}/$1"
+	mkdir "$place/$1"
+	cp -a "$place/pristine" "$data"
+	for _file in "$place/wide"/*; do
+		ln "$_file" "$data/$(dirname "$wide")"
+	done
+	[ "$(id -u)" -ne 0 ] || chown postgres "$place/$1"
+	server_settings "$1" >> "$data/postgresql.conf"
+	case $1 in
 	hugetlb | *-huge) huge_pages_reserve ;;
 	esac
-	as_server "'$pg_bin/pg_ctl' start -s -w -t 120 -D '$place/data' -l '$place/data/log'" || {
-		cp "$place/data/log" "$log"
-		huge_pages_release
+	as_server "'$pg_bin/pg_ctl' start -s -w -t 120 -D '$data' -l '$data/log'" || {
+		server_keep_log "$1"
 		return 1
 	}
-	postmaster=$(head -n 1 "$place/data/postmaster.pid")
-	if [ -n "$(provider_of "$_arm")" ]; then
+	server_use "$1"
+	if [ -n "$(provider_of "$1")" ]; then
 		sql -c 'create extension pg_mshare' || return 1
-		sql -c 'select provider from pg_mshare_status' > "$place/provider" || return 1
-		[ "$(cat "$place/provider")" = "$(provider_of "$_arm")" ] || return 1
+		[ "$(sql -c 'select provider from pg_mshare_status')" = "$(provider_of "$1")" ] || return 1
 	fi
-	say "$_arm: server up, $(sql -f "$here/prewarm.sql") of data in buffers"
+	say "$1: server up, $(sql -f "$here/prewarm.sql") of data read into $server_pool of buffers"
 	sql -f "$here/data_bytes.sql" > "$output/data_bytes"
 }
 
-server_stop() {
-	as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m fast -D '$place/data'" ||
-		as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m immediate -D '$place/data'" || true
-	cp "$place/data/log" "$log"
-	postmaster=
+servers_stop() {
+	for arm in $running; do
+		server_use "$arm"
+		as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m fast -D '$data'" ||
+			as_server "'$pg_bin/pg_ctl' stop -s -w -t 120 -m immediate -D '$data'" || true
+		server_keep_log "$arm"
+	done
+	running=
 	huge_pages_release
 }
 
 # At the end, whatever happened.
-server_kill() {
-	if [ -n "$postmaster" ]; then
-		cp "$place/data/log" "$log" || true
-		as_server "'$pg_bin/pg_ctl' stop -s -m immediate -D '$place/data'" || true
-	fi
+servers_kill() {
+	for arm in $running ${starting:-}; do
+		server_use "$arm"
+		[ -n "$postmaster" ] || continue
+		server_keep_log "$arm"
+		as_server "'$pg_bin/pg_ctl' stop -s -m immediate -D '$data'" || true
+	done
 	huge_pages_release
 	rm -rf "$place"
 }

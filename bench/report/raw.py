@@ -12,7 +12,7 @@ from pathlib import Path
 from . import stats
 from .results import Row, row_of
 
-PGBENCH = "select-only", "tpcb-like", "churn", "scaling"     # workloads whose result is TPS
+PGBENCH = "select-only", "tpcb-like", "churn", "scaling", "freeze", "small-pool"     # workloads whose result is TPS
 
 
 def assignments(text):
@@ -45,12 +45,51 @@ def flips(text):
             re.finditer(r"^(?:.*INFO:  flip )?([0-9.]+) ([0-9.]+)$", text, re.MULTILINE)]
 
 
+def _time_rows(name, times):
+    tail, value = stats.high_tail(times)
+    yield f"{name}_p50", stats.median(times), "us", ""
+    yield f"{name}_{tail}", value, "us", ""
+
+
 def _flip_rows(pairs):
-    for name, times in (("flip", [down for down, _ in pairs]), ("up", [up for _, up in pairs])):
-        tail, value = stats.high_tail(times)
-        yield f"{name}_p50", stats.median(times), "us", ""
-        yield f"{name}_{tail}", value, "us", ""
+    yield from _time_rows("flip", [down for down, _ in pairs])
+    yield from _time_rows("up", [up for _, up in pairs])
     yield "n", len(pairs), "count", "flips"
+
+
+def _freeze_rows(text):
+    times = [float(us) for us in re.findall(r"^.*INFO:  freeze ([0-9.]+)$", text, re.MULTILINE)]
+    if times:
+        yield from _time_rows("freeze", times)
+        yield "freezes", len(times), "count", ""
+
+
+def _one_backend_rows(text):
+    """The stages of one_backend.sql: name, VmPTE in KiB, minor faults; and two times."""
+    stages = {name: (int(kib), int(faults)) for name, kib, faults in
+              re.findall(r"^(new|pinned|read) ([0-9]+) ([0-9]+)$", text, re.MULTILINE)}
+    for name, (kib, _) in stages.items():
+        yield f"{name}_table_bytes", 1024 * kib, "bytes", "VmPTE of the backend"
+    if "pinned" in stages and "read" in stages:
+        yield "pool_table_bytes", 1024 * (stages["read"][0] - stages["pinned"][0]), "bytes", "what reading the pool added"
+        yield "pool_faults", stages["read"][1] - stages["pinned"][1], "count", "minor faults of reading the pool"
+    times = re.findall(r"^Time: ([0-9.]+) ms", text, re.MULTILINE)
+    for name, ms in zip(("first_read_us", "second_read_us"), times):
+        yield name, 1000 * float(ms), "us", "of every page of the table"
+
+
+def _latency_rows(text):
+    """From a run's own histogram."""
+    bins = [tuple(map(int, line.split())) for line in text.splitlines()]
+    if bins:
+        total, seen = sum(count for _, count in bins), 0
+        if total >= 100:
+            for us, count in bins:
+                seen += count
+                if seen >= 0.99 * total:
+                    yield "latency_p99", us, "us", "cut to two digits"
+                    break
+        yield "latency_max", bins[-1][0], "us", "cut to two digits"
 
 
 def _counter_rows(counters, sessions):
@@ -60,13 +99,14 @@ def _counter_rows(counters, sessions):
     if "page_tables_kb_connected" in counters:
         yield ("page_table_bytes", 1024 * delta("page_tables_kb", "connected"), "bytes",
                "with all clients connected, less the idle server's")
-        yield ("idle_page_table_bytes", 1024 * float(counters["page_tables_kb_before"]), "bytes",
-               "the whole machine before the clients came")
     if "minor_faults_after" in counters:
         faults = delta("minor_faults", "after")
         yield "minor_faults", faults, "count", "the server's processes"
         if sessions:
             yield "session_faults", faults / sessions, "count", "of each session"
+    for name in ("tlb_interrupts", "call_interrupts"):
+        if f"{name}_after" in counters:
+            yield name, delta(name, "after"), "count", "of the whole machine"
     if "blks_read_after" in counters:
         yield "blks_read", delta("blks_read", "after"), "count", ""
 
@@ -92,6 +132,7 @@ def _run_rows(folder, run):
 
     if (folder / "unavailable").exists():
         yield "unavailable", 1, "count", " ".join(text("unavailable").split())
+        return
     if (folder / "failed").exists():
         yield "failed", 1, "count", " ".join(text("failed").split())
     said = pgbench(text("pgbench.log"))
@@ -99,6 +140,11 @@ def _run_rows(folder, run):
         yield from _pgbench_rows(said, run)
     sessions = run["workload"] == "cold-backend" and said.get("transactions")
     yield from _counter_rows(assignments(text("counters")), sessions)
+    yield from _latency_rows(text("latencies"))
+    yield from _freeze_rows(text("freezes.log"))
+    yield from _one_backend_rows(text("one_backend"))
+    if (folder / "sums").exists():
+        yield "sums_compared", 1, "count", "of the four pgbench tables"
     pairs = flips(text("flips.log") + text("flip_times"))
     if pairs:
         yield from _flip_rows(pairs)
@@ -123,6 +169,21 @@ def flip_rows(path):
         return [row_of(fields) for fields in csv.reader(file) if len(fields) == len(Row._fields)]
 
 
+def instruction_rows(folder):
+    """From a machine whose clock counts instructions, a nanosecond each: its times are counts."""
+    for path in sorted(folder.glob("flip-*.csv")):
+        for row in flip_rows(path):
+            if row.metric in ("flip_p50", "up_p50"):
+                yield row._replace(metric=row.metric.replace("p50", "instructions"), value=1000 * row.value, unit="count",
+                                   note="of all processes")
+    for path, run in _runs(folder):
+        said = pgbench((path / "pgbench.log").read_text(encoding="utf-8")) if (path / "pgbench.log").exists() else {}
+        if "tps" in said:
+            yield Row(run["arm"], run["workload"], int(run["clients"]), 0, int(run["rep"]), "instructions", 1e9 / said["tps"],
+                      "count", "of all processes, per transaction")
+        yield from (row for row in run_rows(path) if row.metric in ("failed", "unavailable"))
+
+
 def rows(folder):
     """All rows of a result folder, in the order of measurement."""
     folder = Path(folder)
@@ -131,7 +192,7 @@ def rows(folder):
         found += flip_rows(path)
     for path, _ in _runs(folder):
         found += run_rows(path)
-    return found
+    return found + list(instruction_rows(folder / "icount"))
 
 
 def flip_samples(folder):

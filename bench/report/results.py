@@ -70,8 +70,8 @@ class Results:
         return sorted({row.flips_per_s for row in self.select("tps")})
 
     def pgbench_points(self):
-        """All (workload, clients) of pgbench."""
-        return sorted({(row.workload, row.clients) for row in self.select("tps")})
+        """All (workload, clients) of pgbench that are compared by their TPS."""
+        return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload != "freeze"})
 
     def noise(self):
         """A against A: by how much the medians of the same server differ, at the point

@@ -45,8 +45,7 @@ class Run(unittest.TestCase):
         self.assertAlmostEqual(self.metrics["time_closed"], 0.54458, places=5)
 
     def test_latencies(self):
-        (point, bins), = raw.latencies(GOLDEN).items()
-        self.assertEqual(point, ("mprotect", "tpcb-like", 32, 10))
+        bins = raw.latencies(GOLDEN)["mprotect", "tpcb-like", 32, 10]
         self.assertEqual(sum(bins.values()), 636)
         self.assertEqual(min(bins), 28000)
 
@@ -72,6 +71,30 @@ class FailedRun(unittest.TestCase):
     def test_what_was_not_counted_has_no_row(self):
         for metric in ("page_table_bytes", "minor_faults", "flip_p50", "flips_achieved"):
             self.assertNotIn(metric, metrics(self.rows))
+
+
+class OtherRuns(unittest.TestCase):
+    def test_what_one_backend_takes_for_the_pool(self):
+        found = metrics(raw.run_rows(GOLDEN / "raw/0003"))
+        self.assertEqual(found["pinned_table_bytes"], 212 * 1024)
+        self.assertEqual(found["pool_table_bytes"], 4 * 1024)
+        self.assertEqual(found["pool_faults"], 7)
+        self.assertEqual((found["first_read_us"], found["second_read_us"]), (431250, 200500))
+
+    def test_freezes(self):
+        found = metrics(raw.run_rows(GOLDEN / "raw/0004"))
+        self.assertEqual((found["freeze_p50"], found["freeze_max"]), (300.25, 310.5))
+        self.assertEqual(found["freezes"], 2)
+        self.assertEqual((found["latency_p99"], found["latency_max"]), (1000, 210000))
+
+    def test_a_run_that_could_not_be_has_a_reason_and_no_figure(self):
+        rows = raw.run_rows(GOLDEN / "raw/0005")
+        self.assertEqual([(row.metric, row.arm) for row in rows], [("unavailable", "mprotect")])
+
+    def test_times_of_a_counting_clock_are_instructions(self):
+        rows = list(raw.instruction_rows(GOLDEN / "icount"))
+        self.assertEqual([(row.workload, row.metric, row.value) for row in rows],
+                         [("flip_idle-8-1073741824", "flip_instructions", 4321), ("select-only", "instructions", 200000)])
 
 
 class Lines(unittest.TestCase):
