@@ -4,11 +4,10 @@
 import json
 
 from . import contents, render, results, stats
-from .units import count, mebibytes, micro, percent
+from .units import count
 
-METRICS = ("tps", "session_us", "flip_p50", "up_p50", "floor_p50", "entries_written", "shootdowns", "flip_faults",
+METRICS = ("tps", "latency_p99", "session_us", "first_read_us", "pool_table_bytes", "pool_faults", "freeze_p50", "own_p50", "flip_p50", "up_p50", "floor_p50", "entries_written", "syscalls", "shootdowns", "flip_faults",
            "touch_faults", "page_table_bytes", "minor_faults", "session_faults", "time_closed", "failed")
-FORMS = {"us": micro, "bytes": mebibytes, "ratio": percent}
 
 
 def _change(before, after):
@@ -30,7 +29,7 @@ def table(first, second, metrics):
                 points.setdefault(key, ([], [], row.unit))[column].append(row.value)
     rows = []
     for (metric, workload, clients, rate, arm), (before, after, unit) in sorted(points.items()):
-        form = FORMS.get(unit, count)
+        form = contents.FORMS.get(unit, count)
         rows.append((metrics[metric], workload, str(clients), str(rate), arm,
                      contents.with_interval(before, form) if before else "not measured",
                      contents.with_interval(after, form) if after else "not measured",

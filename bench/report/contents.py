@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: PostgreSQL
 """What a report says: tables and charts, what they mean and what they do not."""
 
-from . import arms, charts, flips, goals, stats
+from . import arms, charts, flips, goals, losses, stats
 from .render import Bullets, Heading, Table, Text
 from .results import SAME_SERVER
-from .units import count, mebibytes, micro, percent, ratio, size
+from .units import count, kibibytes, mebibytes, micro, percent, ratio, size
 
 GIB = 2 ** 30
 TITLE = "pg_mshare: the comparison"
-OPEN_LOOP = "select-only", "tpcb-like"
+OPEN_LOOP = "select-only", "tpcb-like", "small-pool"
+FORMS = {"us": micro, "bytes": mebibytes, "ratio": percent}
 
 LIMITS = (
     "**Emulation.** Unless the environment below names another machine, the processor was QEMU's TCG, which "
@@ -23,8 +24,9 @@ LIMITS = (
     "cheaper; with few processes there is little to share; a pool that is hardly touched has few entries. Where only "
     "one process's threads write, protection keys close in a register and no page table is written at all.",
     "**Where it may lose.** A flip through mshare interrupts every CPU that runs any sharer, whichever part it is "
-    "of; an mprotect interrupts those that run its own process. Flips of less than 1 GiB write leaf entries (arm "
-    "`leaf`) and still interrupt them all. The rows with 1 process and the column of ratios below 1 show it.",
+    "of; an mprotect interrupts those that run its own process. A flip of a part of a chunk of 1 GiB writes leaf entries "
+    "(arm `piece`) and still interrupts them all. A lone process that flips a few pages of its own is better served by "
+    "mprotect(). The table of losses above is every comparison of this run that mshare did not win.",
     "**1 GiB many times over.** Ranges above 1 GiB map the same 1 GiB again and again: the page tables are as large "
     "as they would be, the memory is not. Pages present says how many there were.",
     "**One boot.** What differs from boot to boot (layout, addresses) is not in these intervals.",
@@ -105,7 +107,7 @@ def flip_table(results, samples, kind):
             if closing is None:
                 reason = why_missing(results, arm, workload)
                 if reason != "not measured":
-                    rows.append((size(length), str(processes), arm, reason) + ("",) * 11)
+                    rows.append((size(length), str(processes), arm, reason) + ("",) * 7)
                 continue
             every = samples.get((arm, workload, "flip"), cells.values("flip_p50"))
             rows.append((
@@ -113,13 +115,25 @@ def flip_table(results, samples, kind):
                 cells.one("up_p50", micro),
                 ratio(slow / closing) if slow and arm != "mprotect" else "",
                 ratio(alone / closing) if alone else "",
-                cells.one("floor_p50", micro), cells.one("entries_written", count),
-                cells.one("entries_mapped", count), cells.one("tlb_interrupts", count),
-                cells.one("call_interrupts", count), cells.one("flip_faults", count),
-                cells.one("page_table_bytes", lambda value: f"{value / processes / 1024:,.0f} KiB")))
+                cells.one("floor_p50", micro), cells.one("own_p50", micro), cells.one("entries_written", count)))
     return Table(("range", "processes", "arm", "closing", "tail", "reopening", "mprotect / this",
-                  "one process's mprotect / this", "bare flush", "entries written", "pages present",
-                  "TLB interrupts", "other calls", "faults", "page tables per process"), rows)
+                  "one process's mprotect / this", "bare flush", "own closing", "entries written"), rows)
+
+
+def flip_counts_table(results, kind):
+    rows = []
+    for length, processes in flips.points(results, kind):
+        for arm in flips.arms_of(results):
+            cells = _Cells(results, arm, f"{kind}-{processes}-{length}", processes)
+            if cells.values("n"):
+                rows.append((
+                    size(length), str(processes), arm, cells.one("entries_written", count), cells.one("entries_mapped", count),
+                    cells.one("tlb_interrupts", count), cells.one("call_interrupts", count), cells.one("flip_faults", count),
+                    cells.one("syscalls", count), cells.one("instructions", count), cells.one("tables_unshared", count),
+                    cells.one("page_table_bytes", lambda value: f"{value / processes / 1024:,.0f} KiB"),
+                    cells.one("touch_faults", count)))
+    return Table(("range", "processes", "arm", "entries written", "pages present", "TLB interrupts", "other calls", "faults",
+                  "system calls", "instructions", "tables unshared", "page tables per process", "faults of a new process"), rows)
 
 
 def fits_table(results):
@@ -157,10 +171,10 @@ def tps_table(results):
             rows.append((
                 workload, str(clients), arm, with_interval(values, count), str(len(values)),
                 "" if arm == "stock" or not stock else change(stock, values, results.noise()),
-                cells.one("page_table_bytes", mebibytes), cells.one("minor_faults", count),
-                cells.one("blks_read", count), cells.one("client_errors", count)))
-    return Table(("workload", "clients", "arm", "TPS", "n", "against stock", "page tables",
-                  "minor faults", "blocks read", "client errors"), rows)
+                cells.one("latency_p99", micro), cells.one("page_table_bytes", mebibytes), cells.one("minor_faults", count),
+                cells.one("tlb_interrupts", count), cells.one("blks_read", count), cells.one("client_errors", count)))
+    return Table(("workload", "clients", "arm", "TPS", "n", "against stock", "latency p99", "page tables",
+                  "minor faults", "TLB interrupts", "blocks read", "client errors"), rows)
 
 
 def flipping_table(results):
@@ -205,10 +219,10 @@ def backends_table(results):
                 cells.one("page_table_bytes", mebibytes),
                 cells.one("page_table_bytes", lambda value: f"{value / clients / 1024:,.0f} KiB"),
                 cells.one("minor_faults", lambda value: count(value / clients)),
-                cells.one("idle_page_table_bytes", mebibytes), cells.one("flip_p50", micro), cells.tail("flip"),
+                cells.one("flip_p50", micro), cells.tail("flip"),
                 cells.one("up_p50", micro), cells.one("n", count)))
     return Table(("backends", "each has", "arm", "page tables", "per backend", "minor faults per backend",
-                  "page tables before", "closing", "tail", "reopening", "flips"), rows)
+                  "closing", "tail", "reopening", "flips"), rows)
 
 
 def cold_table(results):
@@ -224,6 +238,77 @@ def cold_table(results):
     return Table(("arm", "connect, read the pool, disconnect", "n", "stock / this", "minor faults of a session"), rows)
 
 
+def one_backend_table(results):
+    rows = []
+    for arm in arms.in_order(results.arms(), arms.SERVER):
+        cells = _Cells(results, arm, "one-backend", 1)
+        server = results.values(arm, "server", 0, "page_table_bytes")
+        if cells.values("read_table_bytes"):
+            rows.append((arm, cells.one("pinned_table_bytes", kibibytes), cells.one("read_table_bytes", kibibytes),
+                         cells.one("pool_table_bytes", kibibytes), cells.one("pool_faults", count),
+                         with_interval(cells.values("first_read_us"), micro), with_interval(cells.values("second_read_us"), micro),
+                         str(len(cells.values("read_table_bytes"))), mebibytes(stats.median(server)) if server else ""))
+    return Table(("arm", "pinned every buffer", "and read every page", "for the pool", "minor faults for the pool", "first read",
+                  "second read", "n", "the whole idle server"), rows)
+
+
+def freeze_table(results):
+    rows = []
+    for clients in sorted({row.clients for row in results.select(workload="freeze")}):
+        for arm in arms.in_order(results.arms(), arms.SERVER):
+            cells = _Cells(results, arm, "freeze", clients)
+            if cells.values("tps"):
+                rows.append((str(clients), arm, with_interval(cells.values("tps"), count), cells.one("freezes", count),
+                             cells.one("freeze_p50", micro), cells.tail("freeze"),
+                             cells.one("latency_p99", micro), cells.one("latency_max", micro), cells.one("client_errors", count)))
+    return Table(("clients", "arm", "TPS", "freezes a run", "freezing", "tail", "latency p99", "latency, longest",
+                  "client errors"), rows)
+
+
+def losses_blocks(results):
+    found, made = losses.find(results)
+    if not made:
+        return
+    yield Heading("Where mshare loses")
+    yield Text(f"All {made:,} comparisons of `mshare` (and of `piece`, its flips of a part of a chunk) with another arm at the same "
+               f"point that have runs enough for the rank test. Those that the other arm won, p < {stats.SIGNIFICANT:g}: "
+               f"{len(found)}. By chance alone one in forty would be here.")
+    if found:
+        rows = []
+        for loss in sorted(found):
+            form = FORMS.get(loss.unit, count)
+            rows.append((loss.what, loss.where, loss.arm, form(loss.theirs), loss.ours_arm, form(loss.ours), f"{loss.p:.3f}"))
+        yield Table(("what", "where", "better", "", "worse", "", "p"), rows)
+
+
+def instructions_table(results):
+    """Against the first arm that has the point; the same server's spread beside it."""
+    rows = []
+    points = sorted({(row.workload, row.clients, row.metric) for row in results.rows if row.metric.endswith("instructions")
+                     and row.workload.startswith("flip")})
+    points += sorted({(row.workload, row.clients, row.metric) for row in results.select("instructions")
+                      if not row.workload.startswith("flip")})
+    for workload, clients, metric in points:
+        if workload.startswith("flip"):
+            _, processes, length = workload.split("-")
+            what = f"{'closing' if metric.startswith('flip') else 'reopening'} {size(int(length))}, {processes} sleeping"
+            order, base = arms.FLIP, "mprotect"
+        else:
+            what, order, base = f"a transaction of {workload}", arms.SERVER, "stock"
+        first = results.values(base, workload, clients, metric)
+        for arm in arms.in_order(results.arms(), order):
+            values = results.values(arm, workload, clients, metric)
+            if values:
+                rows.append((what, arm, with_interval(values, count), str(len(values)),
+                             "" if arm == base or not first else f"{100 * (stats.median(values) / stats.median(first) - 1):+.2f} %"))
+    return Table(("what", "arm", "instructions", "n", "against mprotect, stock"), rows)
+
+
+def arms_list(known, found):
+    return Bullets(tuple(f"`{arm.name}`: {arm.text}." + (f" Tuned: {arm.tuning}." if arm.tuning else "")
+                         for arm in known if arm.name in found))
+
+
 def failures(results):
     def place(row):
         return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
@@ -232,9 +317,9 @@ def failures(results):
              {(row.arm, row.note): row for row in results.select("unavailable")}.values()]
     items += [f"{place(row)}: {row.note}" for row in results.select("failed")]
     items += [f"{place(row)}: {count(row.value)} client errors" for row in results.select("client_errors") if row.value]
-    updating = len(results.select("tps", "tpcb-like"))
+    compared = len(results.select("sums_compared"))
     return Bullets(tuple(items)) if items else Text(
-        f"None. The sums of the four pgbench tables were compared after each of {updating} updating runs.")
+        f"None. The sums of the four pgbench tables were compared {compared} times, after the updating runs of each block.")
 
 
 def intervals_note(results):
@@ -256,8 +341,8 @@ def intervals_note(results):
 def method(environment):
     seed = environment.get("seed")
     return Bullets((
-        "One boot, one set of data. The arms take turns: in each odd repetition in random order, in the next in the "
-        "reverse of it (ABBA)" + (f"; seed {seed}" if seed else "") + ".",
+        "One boot, one set of data; the servers of all arms are up, those that are not asked sleep. The arms take turns: in "
+        "each odd repetition in random order, in the next in the reverse of it (ABBA)" + (f"; seed {seed}" if seed else "") + ".",
         "Medians, with intervals of order statistics; nothing is left out, neither the first run nor the slowest. A 99th "
         "percentile stands only where there were 100 samples, else the maximum.",
         "A closing counts only when a store then faults in a process, and a reopening when it succeeds; in another "
@@ -282,7 +367,7 @@ def _flip_blocks(results, samples):
     if not flips.points(results):
         return
     yield Heading("A flip, without a server")
-    yield Bullets(tuple(f"`{arm.name}`: {arm.text}" for arm in arms.FLIP if arm.name in flips.arms_of(results)))
+    yield arms_list(arms.FLIP, flips.arms_of(results))
     yield charts.closing_distribution(samples)
     yield from charts.growth(results)
     yield fits_table(results)
@@ -292,13 +377,30 @@ def _flip_blocks(results, samples):
     if flips.points(results, "flip_idle"):
         yield Text("The same, sharers asleep:")
         yield flip_table(results, samples, "flip_idle")
+    yield Text("What explains the times: entries written by a closing; interrupts, faults of the sharers and system calls of a "
+               "closing and its reopening; PMD tables that the first closing took from sharers; page tables of each process, and the "
+               "faults of touching what others have mapped, of the process with most. An own closing above is that of a process alone, "
+               "with nobody to ask.")
+    for kind in ("flip", "flip_idle"):
+        if flips.points(results, kind):
+            yield flip_counts_table(results, kind)
+
+
+def _instruction_blocks(results):
+    if any(row.metric in ("instructions", "flip_instructions") for row in results.rows):
+        yield Heading("Instructions")
+        yield Text("Where times are noise, instructions are not. A boot of its own with one processor, whose clock counts them (QEMU's "
+                   "`-icount`): what all processes and the kernel execute in a flip, and in a transaction of one client, pgbench "
+                   "included. `connect` is `select 1` with a connection for each. Interrupts to other processors are not in it: there "
+                   "is one. `memfd` and `mprotect` are the same server: their difference is the noise.")
+        yield instructions_table(results)
 
 
 def _server_blocks(results, latencies, order, data_bytes, wide):
     found = arms.in_order(results.arms(), arms.SERVER)
     if results.pgbench_points():
         yield Heading("pgbench, no flips")
-        yield Bullets(tuple(f"`{arm.name}`: {arm.text}" for arm in arms.SERVER if arm.name in found))
+        yield arms_list(arms.SERVER, found)
         yield Text(intervals_note(results))
         yield charts.dots_per_run(results)
         yield charts.run_order(order)
@@ -314,15 +416,28 @@ def _server_blocks(results, latencies, order, data_bytes, wide):
             yield charts.flip_rates(results, workload, clients)
             yield charts.latency_distribution(latencies, workload, clients, (0, 10))
         yield flipping_table(results)
+        yield Text("Where the pool is smaller than the data (`small-pool`) a read from the disk meets a closed page; where it "
+                   "cannot wait there for the reopening its statement fails, and the row says so instead of a figure.")
         yield Text("Time closed runs from the start of a closing to the end of its reopening. The flipping backend "
                    "is a process like any other: with more runnable processes than CPUs it may lose its CPU in "
                    "between, for as long as the others' turns take, and then the pool stays closed. The medians "
                    "say what a flip takes, the tails and the time closed say what such waiting adds.")
+    if results.select("freezes"):
+        yield Heading("Freezes under updates")
+        yield Text("`tpcb-like` while another session freezes the whole pool every half second, by leases of 0.2 s: writers wait, and "
+                   "the longest transactions have waited for the end of one. Times are of the whole SQL call.")
+        yield freeze_table(results)
+    if results.select("read_table_bytes"):
+        yield Heading("What the pool takes of one backend")
+        yield Text("A session's own page tables (`VmPTE`) when it has pinned every buffer, which touches the buffer headers "
+                   "only, and when it has read every page of the table" + (f" of {wide} MiB" if wide else "") + ". The last column is what the machine's page "
+                   "tables grew by from before the server's start until all data were in buffers, shared tables among them.")
+        yield one_backend_table(results)
     if results.select(workload="backends"):
         yield Heading("Connected backends")
         yield Text("Page tables are the machine's `PageTables` with all backends connected, less those before "
-                   "they came; `mshare` has the pool's own tables in the latter. A backend that only pins every buffer "
-                   "shows what buffer headers, catalogs and its own memory take.")
+                   "they came. A backend that only pins every buffer shows what buffer headers, catalogs and its own "
+                   "memory take.")
         yield charts.footprint(results, data_bytes)
         yield backends_table(results)
     if results.select("session_us"):
@@ -339,8 +454,9 @@ def blocks(results, environment, complete, samples=None, latencies=None, order=(
     if not complete:
         found.append(Text("**This run was interrupted: what is missing below was not measured.**"))
     found += [charts.headline(results), Text(_other_load(environment)),
-              Heading("What it should show"), goals_table(results),
+              Heading("What it should show"), goals_table(results), *losses_blocks(results),
               *_flip_blocks(results, samples), *_server_blocks(results, latencies, order, data_bytes, environment.get("wide_mib")),
+              *_instruction_blocks(results),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
               Heading("Limits"), Bullets(LIMITS), Heading("Environment"),
               Table(("", ""), [(name.replace("_", " "), f"`{value}`") for name, value in environment.items()])]

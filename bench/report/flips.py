@@ -7,7 +7,7 @@ from . import arms, stats
 def points(results, kind="flip"):
     """All (bytes, processes) of a kind of series."""
     found = {tuple(map(int, row.workload.split("-")[:0:-1])) for row in results.rows
-             if row.workload.startswith(kind + "-")}
+             if row.workload.startswith(kind + "-") and not row.metric.endswith("_instructions")}
     return sorted(found)
 
 

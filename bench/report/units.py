@@ -23,6 +23,10 @@ def count(value):
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2f}"
 
 
+def kibibytes(value):
+    return f"{value / 1024:,.0f} KiB"
+
+
 def mebibytes(value):
     return f"{value / 2 ** 20:.1f} MiB"
 

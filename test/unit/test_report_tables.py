@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-from report import compare, contents, goals, raw, render, units
+from report import compare, contents, goals, losses, raw, render, units
 from report.results import Results, Row
 
 GOLDEN = Path(__file__).resolve().parent / "report"
@@ -86,6 +86,25 @@ class Goals(unittest.TestCase):
         rows = [Row("mshare", "tpcb-like", 1, 10, rep, "time_closed", value, "ratio", "")
                 for rep, value in enumerate((0.0001, 0.002, 0.0001))]
         self.assertIs(goals.time_closed(Results(rows)).met, False)
+
+
+class Losses(unittest.TestCase):
+    def rows(self, ours, theirs, metric="tps", unit="tps"):
+        return Results([Row(arm, "select-only", 8, 0, rep, metric, value, unit, "")
+                        for arm, values in (("mshare", ours), ("hugetlb", theirs)) for rep, value in enumerate(values)])
+
+    def test_a_significant_loss_is_told_and_a_win_is_not(self):
+        slow, fast = [100, 101, 102, 103, 104], [110, 111, 112, 113, 114]
+        (loss,), made = losses.find(self.rows(slow, fast))
+        self.assertEqual((loss.arm, loss.theirs, loss.ours, made), ("hugetlb", 112, 102, 1))
+        self.assertEqual(losses.find(self.rows(fast, slow)), ([], 1))
+        self.assertEqual(losses.find(self.rows(fast, slow, "session_us", "us"))[0][0].what, "connect, read, disconnect")
+
+    def test_what_chance_explains_is_no_loss(self):
+        self.assertEqual(losses.find(self.rows([1, 2, 3, 4, 5], [1.5, 2.5, 3.5, 4.5, 5.5])), ([], 1))
+
+    def test_too_few_runs_are_not_compared(self):
+        self.assertEqual(losses.find(self.rows([1, 2], [3, 4])), ([], 0))
 
 
 class Tables(unittest.TestCase):
