@@ -28,6 +28,7 @@ server_unpack() {
 	say "unpacking the data into memory"
 	mkdir "$place/pristine" "$place/wide"
 	tar -C "$place/pristine" -xf "$plan_data"
+	fault_group_set "$(id -g postgres 2> /dev/null || id -g)"
 	wide=$(cat "$place/pristine/bench_wide")
 	mv "$place/pristine/$wide" "$place/pristine/$wide".* "$place/wide" 2> /dev/null || true
 	[ "$(id -u)" -ne 0 ] || chown -R postgres "$place"
@@ -56,6 +57,14 @@ huge_pages_reserve() {
 
 huge_pages_release() {
 	[ -z "$huge_pages_before" ] || { echo "$huge_pages_before" > $nr_huge_pages; } 2> /dev/null || true
+}
+
+# Whose reads from disk may wait in the kernel for a reopening: the server's.
+fault_group=/proc/sys/vm/mshare_fault_group
+fault_group_before=$(cat $fault_group 2> /dev/null || true)
+
+fault_group_set() {	# GROUP
+	[ -z "$fault_group_before" ] || { echo "$1" > $fault_group; } 2> /dev/null || true
 }
 
 server_settings() {
@@ -149,5 +158,6 @@ servers_kill() {
 		as_server "'$pg_bin/pg_ctl' stop -s -m immediate -D '$data'" || true
 	done
 	huge_pages_release
+	fault_group_set "$fault_group_before"
 	rm -rf "$place"
 }

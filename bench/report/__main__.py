@@ -27,16 +27,15 @@ def main():
     rows = raw.rows(folder)
     if not rows:
         sys.exit(f"bench/report: {folder} holds no result of any run")
-    if options.figures:
-        print(readme.figures(results_module.Results(rows), options.figures), end="")
-        return
-    results_module.write(folder / "results.csv", rows)
     results = results_module.Results(rows)
-
     environment = {}
     for name in ("env.host", "env"):
         if (folder / name).exists():
             environment.update(raw.assignments((folder / name).read_text(encoding="utf-8")))
+    if options.figures:
+        print(readme.figures(results, options.figures, environment.get("wide_mib")), end="")
+        return
+    results_module.write(folder / "results.csv", rows)
     (folder / "env.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
     complete = (folder / "complete").exists()

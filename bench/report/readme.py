@@ -3,7 +3,7 @@
 
 from . import contents, flips, goals, stats
 from .render import Table, Text, markdown
-from .units import count, micro, percent, size
+from .units import count, kibibytes, micro, percent, size
 
 GIB, TIB = 2 ** 30, 2 ** 40
 POINTS = (GIB, 64), (GIB, 256), (TIB, 256), (TIB, 1024)
@@ -21,18 +21,21 @@ def _closings(results):
     return Table(("range", "processes", "mprotect in each process", "mshare", "table entries written"), rows)
 
 
-def _sentences(results):
+def _sentences(results, wide):
     alone = flips.median(results, "mprotect", 1, GIB)
     floor = flips.median(results, "mshare", 64, GIB, "floor_p50")
     if alone and floor:
         yield (f"With a CPU for each process mprotect would at best tend to the time of one process alone, {micro(alone)}. "
                f"A bare TLB flush of all CPUs, the least that any flip could take, took {micro(floor)} beside 64 processes.")
-    backends = max((row.clients for row in results.select(workload="backends")), default=0)
-    tables = [results.values(arm, "backends", backends, "page_table_bytes") for arm in ("memfd", "mshare")]
-    if all(tables):
-        each = [f"{stats.median(values) / backends / 1024:,.0f} KiB" for values in tables]
-        yield (f"A PostgreSQL backend that has read every page holds {each[0]} of page tables of its own without mshare "
-               f"and {each[1]} with it.")
+    taken = [[results.values(arm, "one-backend", 1, metric) for metric in ("pool_table_bytes", "pool_faults")]
+             for arm in ("stock", "mshare")]
+    if all(tables and faults for tables, faults in taken):
+        each = [f"{kibibytes(stats.median(tables))} of page tables and {count(stats.median(faults))} page faults" for tables, faults in taken]
+        pool = f"{wide} MiB of " if wide else ""
+        yield f"A PostgreSQL backend that reads {pool}the warm pool takes {each[0]} for it without mshare, and {each[1]} with it."
+    sessions = [results.values(arm, "cold-backend", 1, "session_us") for arm in ("stock", "mshare")]
+    if all(sessions):
+        yield f"From connect to disconnect that is {micro(stats.median(sessions[0]))} and {micro(stats.median(sessions[1]))}."
     clients = max((row.clients for row in results.select("time_closed", "select-only")), default=0)
     closed = [results.values(arm, "select-only", clients, "time_closed", 10) for arm in ("mprotect", "mshare")]
     if all(closed):
@@ -47,11 +50,11 @@ def _sentences(results):
     yield f"Of {len(met)} goals {met.count(True)} were met, {met.count(False)} missed and {met.count(None)} not measured; the report says which and why."
 
 
-def figures(results, place):
+def figures(results, place, wide=None):
     return markdown("", [
         Text(f"![Closing times over the number of processes]({place}/closing.svg)"),
         Text("Time until no process can write any more, with every 4 KiB page mapped in every process and all of them "
              f"reading; medians of one run, in the machine that [the report]({place}/report.md) names. " + contents.sentence(results)),
-        _closings(results), Text(" ".join(_sentences(results))),
+        _closings(results), Text(" ".join(_sentences(results, wide))),
         Text(f"Intervals, every other arm, limits: [`{place}/report.md`]({place}/report.md), and `report.html` beside it "
              "to read in a browser.")]).split("\n", 2)[2]

@@ -2,6 +2,7 @@
 """results.csv: one row per arm, workload, repetition and metric."""
 
 import csv
+import gzip
 from typing import NamedTuple
 
 from . import stats
@@ -40,8 +41,13 @@ def write(path, rows):
             writer.writerow(row._replace(value=number(row.value)))
 
 
+def place(folder):
+    """Where a folder has its rows, compressed in a published one; None if it has none."""
+    return next((path for path in (folder / "results.csv", folder / "results.csv.gz") if path.exists()), None)
+
+
 def read(path):
-    with open(path, newline="", encoding="utf-8") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         if tuple(next(lines)) != Row._fields:
             raise ValueError(f"{path}: its first line is not {','.join(Row._fields)}")

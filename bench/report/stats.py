@@ -149,7 +149,8 @@ def student_t(freedom, confidence=0.95):
     return high
 
 
-def ecdf(values):
-    """Steps (value, share of the values that do not exceed it)."""
+def ecdf(values, most=200):
+    """Steps (value, share of the values that do not exceed it); of many values only every so many-th and the last."""
     ordered = sorted(values)
-    return [(value, (i + 1) / len(ordered)) for i, value in enumerate(ordered)]
+    every = math.ceil(len(ordered) / most)
+    return [(value, (i + 1) / len(ordered)) for i, value in enumerate(ordered) if (i + 1) % every == 0 or i + 1 == len(ordered)]

@@ -92,6 +92,12 @@ class Growth(unittest.TestCase):
     def test_ecdf(self):
         self.assertEqual(stats.ecdf([3, 1, 2, 2]), [(1, 0.25), (2, 0.5), (2, 0.75), (3, 1.0)])
 
+    def test_ecdf_of_many_keeps_the_last(self):
+        steps = stats.ecdf(range(1001), most=100)
+        self.assertLessEqual(len(steps), 101)
+        self.assertEqual(steps[0], (10, 11 / 1001))
+        self.assertEqual(steps[-1], (1000, 1.0))
+
     def test_smallest_p_is_what_the_test_says_at_its_most_certain(self):
         self.assertAlmostEqual(stats.smallest_p(5, 5), stats.mann_whitney([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]))
 
