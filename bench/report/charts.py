@@ -195,6 +195,26 @@ def footprint(results, pool_bytes):
                   "8 bytes for each of its 4 KiB pages in each backend; catalogs and buffer headers come on top.", chart.render())
 
 
+def scaling(results):
+    """Over the number of connections: TPS, and the page tables of them all."""
+    for name, metric, unit, title in (("scaling-tps", "tps", 1, "TPS, median"),
+                                      ("scaling-tables", "page_table_bytes", 2 ** 20, "page tables of all of them, MiB")):
+        points = {}
+        for row in results.select(metric, "scaling"):
+            points.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value / unit)
+        clients = sorted({n for found in points.values() for n in found})
+        if len(clients) < 2:
+            continue
+        medians = {arm: [(n, stats.median(values)) for n, values in sorted(found.items())] for arm, found in points.items()}
+        chart = Chart("Connections: select-only", _count_axis("connected clients", clients),
+                      Axis(title, 0, 1.1 * max(y for found in medians.values() for _, y in found)))
+        for arm in arms.in_order(medians, arms.SERVER):
+            chart.line(medians[arm], arms.colour(arm))
+            chart.dots(medians[arm], arms.colour(arm))
+            chart.label(*medians[arm][-1], arm, arms.colour(arm))
+        yield Figure(name, f"Connection scaling: {title}.", chart.render())
+
+
 def flip_rates(results, workload, clients):
     """TPS over the flips a second that were achieved."""
     series = {}

@@ -189,9 +189,10 @@ def flipping_table(results):
             str(len(tps)), change(quiet, tps, results.noise()) if quiet and tps else "",
             f"{cells.one('flips_achieved', count)} of {rate}",
             cells.one("flip_p50", micro), cells.tail("flip"), cells.one("up_p50", micro),
-            cells.one("time_closed", percent), cells.one("client_errors", count)))
-    return Table(("workload", "clients", "arm", "TPS", "n", "against no flips", "flips per second",
-                  "closing", "closing, tail", "reopening", "time closed", "client errors"), rows)
+            cells.one("time_closed", percent), cells.one("latency_p99", micro), cells.one("tlb_interrupts", count),
+            cells.one("client_errors", count)))
+    return Table(("workload", "clients", "arm", "TPS", "n", "against no flips", "flips per second", "closing", "closing, tail",
+                  "reopening", "time closed", "latency p99", "TLB interrupts", "client errors"), rows)
 
 
 def same_server_table(results):
@@ -404,6 +405,7 @@ def _server_blocks(results, latencies, order, data_bytes, wide):
         yield Text(intervals_note(results))
         yield charts.dots_per_run(results)
         yield charts.run_order(order)
+        yield from charts.scaling(results)
         yield tps_table(results)
         yield Text("`memfd` and `mprotect` without flips are the same server. How far they differ is how far two "
                    "runs of the same thing differ (A/A); no smaller difference above means anything:")

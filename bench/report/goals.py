@@ -20,6 +20,11 @@ def _unmeasured(goal):
     return Verdict(goal, None, "not measured")
 
 
+def _interval(values):
+    low, high, _ = stats.median_interval(values)
+    return f"{stats.median(values):,.0f} [{low:,.0f} .. {high:,.0f}]"
+
+
 def _faster(goal, slow, fast, wanted, floor):
     """slow / fast >= wanted; and what the least that a flip can take would reach."""
     if slow is None or fast is None:
@@ -147,9 +152,14 @@ def time_closed(results):
     worst = max(rows, key=lambda row: row.value)
     errors = sum(row.value for row in results.select("client_errors") if row.arm == "mshare" and row.flips_per_s == 10)
     middle = stats.median([row.value for row in rows])
+    load = []
+    for workload, clients in sorted({(row.workload, row.clients) for row in rows}):
+        tps = [results.values("mshare", workload, clients, "tps", rate) for rate in (10, 0)]
+        if all(tps):
+            load.append(f"{workload} {_interval(tps[0])} TPS, without flips {_interval(tps[1])}")
     return Verdict(goal, worst.value <= 0.001 and not errors,
                    f"{percent(worst.value)} in the worst of {len(rows)} runs ({worst.workload}, {worst.clients} clients), "
-                   f"median {percent(middle)}; {errors:.0f} failed transactions")
+                   f"median {percent(middle)}; {errors:.0f} failed transactions; " + "; ".join(load))
 
 
 def no_cost_without_flips(results):
