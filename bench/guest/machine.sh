@@ -2,6 +2,7 @@
 # What the machine is and what its counters say. Sourced by main.
 
 started=$(date +%s)
+cpus=$(grep -c ^processor /proc/cpuinfo)
 
 say() {
 	_elapsed=$(($(date +%s) - started))
@@ -12,7 +13,7 @@ say() {
 describe_machine() {
 	echo "kernel=$(uname -srvm)"
 	echo "command_line=$(cat /proc/cmdline)"
-	echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
+	echo "cpus=$cpus"
 	echo "cpu_model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 	for _flag in pcid invpcid pku la57 hypervisor; do
 		if grep -qw "$_flag" /proc/cpuinfo; then

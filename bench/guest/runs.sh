@@ -155,18 +155,37 @@ run_one_backend() {
 	run_end
 }
 
+# Processes of the server; 0 where the kernel does not tell.
+processes() {
+	cat "/proc/$postmaster/task/$postmaster/children" 2> /dev/null | wc -w
+}
+
+# Waits until so many processes are there, or pgbench has ended.
+all_connected() {	# PROCESSES PGBENCH
+	while [ "$(processes)" -lt "$1" ] && kill -0 "$2" 2> /dev/null; do
+		sleep 0.2
+	done
+	sleep 0.5
+}
+
 run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
 	_workload=$1 _clients=$2 _flips=$3
 	shift 3
 	run_begin "$_workload" "$_clients" "$_flips"
 	counters_before
-	_threads=$((_clients < 2 ? 1 : 2))
+	_threads=$((_clients < cpus ? _clients : cpus))
+	_connected=$(($(processes) + _clients))
+	# pgbench counts from its start, and connecting takes time.
+	_duration=$((plan_seconds + _clients / 40))
 	flipper=
 	[ "$_flips" -eq 0 ] || flips_start "$_flips"
-	"$pg_bin/pgbench" -n -c "$_clients" -j $_threads -T "$plan_seconds" -l --log-prefix="$place/latency" "$@" \
+	"$pg_bin/pgbench" -n -c "$_clients" -j $_threads -T $_duration -l --log-prefix="$place/latency" "$@" \
 		> "$run/pgbench.log" 2>&1 &
 	_pgbench=$!
-	sleep $((plan_seconds - 1))
+	case $1 in
+	-C) sleep 1 ;;
+	*) all_connected $_connected $_pgbench ;;
+	esac
 	count page_tables_kb_connected "$(page_tables_kb)"
 	run_ends $_pgbench "$flipper"
 	counters_after
