@@ -29,8 +29,11 @@ def _count_axis(label, values, text="{:,}".format):
     return Axis(label, min(values) / 1.25, max(values) * 1.25, True, [(value, text(value)) for value in sorted(set(values))])
 
 
-def _lines(title, series, x_axis, y_label, fits=False):
-    """series: (name, colour, dash, [(x, us)]); each named at its last point."""
+def _lines(title, series, x_axis, y_label, fitted=None):
+    """series: (name, colour, dash, [(x, us)]); each named at its last point.
+
+    fitted: {name: [(x, us)]}, what a power is fitted through, instead of lines from point to point.
+    """
     series = [entry for entry in series if entry[3]]
     if not series:
         return None
@@ -38,7 +41,7 @@ def _lines(title, series, x_axis, y_label, fits=False):
     chart = Chart(title, x_axis(xs), _time_axis([us for _, _, _, points in series for _, us in points], y_label))
     lowest = min(points[-1][1] for _, _, _, points in series)
     for name, colour, dash, points in series:
-        fit = stats.power(*zip(*points)) if fits and len(points) > 1 else None
+        fit = stats.power(*zip(*fitted[name])) if fitted and len(points) > 1 else None
         if fit:
             ends = points[0][0], points[-1][0]
             low, high = 10 ** chart.y.low, 10 ** chart.y.high
@@ -69,13 +72,15 @@ def growth(results):
     names = flips.arms_of(results)
     svg = _lines("1 GiB, by processes", [(name, arms.colour(name), None, flips.by_processes(results, name, GIB))
                                         for name in names],
-                 lambda xs: _count_axis("running processes", xs), "closing, median", fits=True)
+                 lambda xs: _count_axis("running processes", xs), "closing, median",
+                 {name: [(n, us) for _, n, us in flips.every(results, name, length=GIB)] for name in names})
     if svg:
         figures.append(Figure("growth-processes", "Growth with processes: medians, and the fitted power of each arm "
                               "with its exponent. 0 is no growth, 1 is twice as long for twice as many.", svg))
     svg = _lines("8 processes, by size", [(name, arms.colour(name), None, flips.by_bytes(results, name, 8))
                                          for name in names],
-                 lambda xs: _count_axis("mapped by each process", xs, size), "closing, median", fits=True)
+                 lambda xs: _count_axis("mapped by each process", xs, size), "closing, median",
+                 {name: [(length, us) for length, _, us in flips.every(results, name, processes=8)] for name in names})
     if svg:
         figures.append(Figure("growth-bytes", "Growth with bytes, in the same way.", svg))
     return figures

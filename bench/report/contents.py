@@ -147,14 +147,17 @@ def fits_table(results):
         return f"{fit.slope:+.2f} [{fit.low:+.2f} .. {fit.high:+.2f}], {len(points)} points"
 
     def per_process(points):
-        if len(points) < 2:
+        if len({x for x, _ in points}) < 2:
             return "not measured"
         fit = stats.line(*zip(*points))
         interval = "" if fit.low is None else f" [{1e3 * fit.low:,.0f} .. {1e3 * fit.high:,.0f}]"
         return f"{1e3 * fit.slope:,.0f} ns{interval}"
 
-    rows = [(arm, exponent(flips.by_processes(results, arm, GIB)), per_process(flips.by_processes(results, arm, GIB)),
-             exponent(flips.by_bytes(results, arm, 8))) for arm in flips.arms_of(results)]
+    rows = []
+    for arm in flips.arms_of(results):
+        processes = [(n, us) for _, n, us in flips.every(results, arm, length=GIB)]
+        lengths = [(length, us) for length, _, us in flips.every(results, arm, processes=8)]
+        rows.append((arm, exponent(processes), per_process(processes), exponent(lengths)))
     return Table(("arm", "power of the number of processes (1 GiB)", "more per process (1 GiB)",
                   "power of the bytes (8 processes)"), rows)
 
@@ -348,7 +351,7 @@ def method(environment):
         "percentile stands only where there were 100 samples, else the maximum.",
         "A closing counts only when a store then faults in a process, and a reopening when it succeeds; in another "
         "process each time.",
-        "Fitted powers are least squares on the logarithms of the medians, with Student's interval.",
+        "Fitted powers are least squares on the logarithms of every repetition's median, with Student's interval.",
         "Interrupts are differences of /proc/interrupts per closing and reopening, the 250 Hz tick not among them; "
         "faults are those of all sharers per closing and reopening.",
         "Raw data: [results.csv](results.csv), [env.json](env.json), and every run's own output in `raw/` of the "

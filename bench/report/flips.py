@@ -31,3 +31,9 @@ def by_bytes(results, arm, processes, metric="flip_p50"):
     """[(bytes, median)] for one number of processes."""
     found = [(size, median(results, arm, processes, size, metric)) for size, n in points(results) if n == processes]
     return [(size, value) for size, value in found if value is not None]
+
+
+def every(results, arm, length=None, processes=None, kind="flip"):
+    """[(bytes, processes, closing)] of every repetition, for lines to be fitted through."""
+    return [(size, n, us) for size, n in points(results, kind) if length in (None, size) and processes in (None, n)
+            for us in results.values(arm, f"{kind}-{n}-{size}", n, "flip_p50")]

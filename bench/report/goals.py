@@ -4,7 +4,7 @@
 from typing import NamedTuple, Optional
 
 from . import flips, stats
-from .units import percent
+from .units import percent, size
 
 GIB = 2 ** 30
 TIB = 2 ** 40
@@ -69,22 +69,25 @@ def growth_with_processes(results):
 
 def slope(results):
     goal = "mshare: a closing takes at most 100 ns more for each attached process, at every size"
-    worst = None
-    for length in sorted({length for length, _ in flips.points(results)}):
-        fit = stats.line(*zip(*flips.by_processes(results, "mshare", length) or [(1, 1)]))
-        if fit and (worst is None or fit.slope > worst.slope):
-            worst = fit
-    if worst is None:
+    found = []
+    for kind, state in (("flip", "running"), ("flip_idle", "sleeping")):
+        for length in sorted({length for length, _ in flips.points(results, kind)}):
+            points = [(n, us) for _, n, us in flips.every(results, "mshare", length, kind=kind)]
+            fit = stats.line(*zip(*points)) if points else None
+            if fit:
+                found.append((fit.slope, fit, f"{size(length)}, {state}"))
+    if not found:
         return _unmeasured(goal)
-    interval = "" if worst.low is None else f" [{1e3 * worst.low:,.0f} .. {1e3 * worst.high:,.0f}]"
-    return Verdict(goal, worst.slope <= 0.1, f"{1e3 * worst.slope:,.0f} ns{interval} at the worst size")
+    worst, fit, where = max(found)
+    interval = "" if fit.low is None else f" [{1e3 * fit.low:,.0f} .. {1e3 * fit.high:,.0f}]"
+    return Verdict(goal, worst <= 0.1, f"{1e3 * worst:,.0f} ns{interval} at the worst of {len(found)} sizes ({where})")
 
 
 def growth_with_bytes(results):
     goal = "mshare, running processes: 1 TiB takes at most 2.5 times what 1 GiB takes"
     worst = None
     for length, processes in flips.points(results):
-        big, small = (flips.median(results, "mshare", processes, size) for size in (TIB, GIB))
+        big, small = (flips.median(results, "mshare", processes, each) for each in (TIB, GIB))
         if length == TIB and big and small and (worst is None or big / small > worst[1] / worst[2]):
             worst = processes, big, small
     if worst is None:
