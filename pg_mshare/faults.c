@@ -3,7 +3,9 @@
  * faults.c
  *	  What a write into a closed range does to its process.
  *
- * A write to a page that is closed arrives as SIGSEGV.  It may come from anywhere,
+ * A write to a page that is closed arrives as SIGSEGV, unless the kernel makes it
+ * wait (fault_mode.c); but if nobody has reopened the page by the kernel's deadline
+ * the signal comes, and what is said here applies.  It may come from anywhere,
  * critical sections included (even a SELECT writes: hint bits, pruning), so that
  * neither ereport() nor siglongjmp() is an answer.  There are two:
  *
@@ -40,9 +42,6 @@
 
 #include "pg_mshare.h"
 
-/* How often a parked process looks whether the server is still there */
-#define ORPHAN_CHECK_US		(1000 * 1000)
-
 /* A spinlock held for longer than this many looks is held by a sleeper. */
 #define HEADER_LOCK_LOOKS	1000
 
@@ -54,7 +53,8 @@ static struct sigaction previous_action;
 /* What pg_stat_activity shows of a parked process */
 static uint32 closed_wait_event = PG_WAIT_EXTENSION;
 
-static bool
+/* By somebody who sleeps?  Async-signal-safe */
+bool
 header_is_locked(int buffer)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
@@ -92,14 +92,14 @@ append_number(char *to, unsigned long number)
 }
 
 const char *
-fault_access_name(FaultAccess access)
+fault_access_name(const Fault *fault)
 {
-	switch (access)
+	switch (fault->access)
 	{
 		case FAULT_READ:
-			return "read";
+			return fault->system_call ? "kernel read" : "read";
 		case FAULT_WRITE:
-			return "write";
+			return fault->system_call ? "kernel write" : "write";
 		case FAULT_EXEC:
 			return "exec";
 		case FAULT_UNKNOWN:
@@ -122,9 +122,19 @@ fault_access(const ucontext_t *context)
 }
 
 /*
- * Describe a fault of this process.  Whoever accesses a page as it should has
+ * Note which block the buffer holds.  Whoever accesses a page as it should has
  * pinned it, so that its tag stays; of a stray access it may be a moment old.
  */
+void
+fault_name_block(Fault *fault)
+{
+	BufferDesc *header = GetBufferDescriptor(fault->buffer);
+
+	fault->holds_block = pg_atomic_read_u32(&header->state) & BM_TAG_VALID;
+	fault->tag = header->tag;
+}
+
+/* Describe a fault of this process. */
 static Fault
 fault_describe(const char *address, FaultAccess access)
 {
@@ -135,16 +145,17 @@ fault_describe(const char *address, FaultAccess access)
 		.access = access,
 		.buffer = (address - pool_base) / BLCKSZ,
 	};
-	BufferDesc *header = GetBufferDescriptor(fault.buffer);
 
-	fault.holds_block = pg_atomic_read_u32(&header->state) & BM_TAG_VALID;
-	fault.tag = header->tag;
+	fault_name_block(&fault);
 	return fault;
 }
 
-/* Tell the server log which access was denied and what comes of it. */
-static void
-tell_denied(const Fault *fault, const char *address, const char *outcome)
+/*
+ * Tell the server log which access was denied and what comes of it; byte is -1 if
+ * it is not known.
+ */
+void
+fault_tell(const Fault *fault, int byte, const char *outcome)
 {
 	char		message[384];
 	char	   *end = message;
@@ -156,10 +167,15 @@ tell_denied(const Fault *fault, const char *address, const char *outcome)
 	end = append_string(end, ")");
 	end = append_string(end, outcome);
 	end = append_string(end, ": its ");
-	end = append_string(end, fault_access_name(fault->access));
-	end = append_string(end, fault->access == FAULT_READ ? " of byte " : " to byte ");
-	end = append_number(end, (address - pool_base) % BLCKSZ);
-	end = append_string(end, " of buffer ");
+	end = append_string(end, fault_access_name(fault));
+	end = append_string(end, fault->access == FAULT_READ ? " of " : " to ");
+	if (byte >= 0)
+	{
+		end = append_string(end, "byte ");
+		end = append_number(end, byte);
+		end = append_string(end, " of ");
+	}
+	end = append_string(end, "buffer ");
 	end = append_number(end, fault->buffer + 1);
 	if (fault->holds_block)
 	{
@@ -222,16 +238,17 @@ wait_until_open(const char *address, FaultAccess access)
 		}
 		if (parked == PARKED && header_is_locked(buffer) &&
 			(!closing_is_watch() ||
-			 GetCurrentTimestamp() - fault.time >= ORPHAN_CHECK_US))
+			 GetCurrentTimestamp() - fault.time >= WAIT_CHECK_US))
 		{
 			parked = PARKED_UNDER_HEADER_LOCK;
 			process_set_parked(parked);
-			tell_denied(&fault, address, " waits under a buffer header's lock");
+			fault_tell(&fault, (address - pool_base) % BLCKSZ,
+					   WAITS_UNDER_HEADER_LOCK);
 			if (!mshare_debug_ignore_header_lock)
 				freeze_urgent();
 		}
 
-		futex_wait(&pool->generation, generation, ORPHAN_CHECK_US);
+		futex_wait(&pool->generation, generation, WAIT_CHECK_US);
 
 		/*
 		 * The worker outlives the postmaster until it has thawed the pool.  If both
@@ -300,7 +317,8 @@ fault_handler(int signo, siginfo_t *info, void *context)
 			Fault		fault = fault_describe(info->si_addr, access);
 
 			fault_log_add(&fault);
-			tell_denied(&fault, info->si_addr, " crashes");
+			fault_tell(&fault, ((char *) info->si_addr - pool_base) % BLCKSZ,
+					   " crashes");
 		}
 	}
 	hand_on(signo, info, context);
@@ -312,6 +330,12 @@ void
 faults_name_wait_event(void)
 {
 	closed_wait_event = WaitEventExtensionNew("PgMshareClosed");
+}
+
+uint32
+faults_wait_event(void)
+{
+	return closed_wait_event;
 }
 
 /* Once, in the postmaster; children inherit the handler. */

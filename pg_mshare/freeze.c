@@ -212,15 +212,22 @@ closing_is(uint64 serial)
 	return now.kind != CLOSING_NONE && now.serial == serial;
 }
 
+/* How many writes have waited, wherever, ever */
+static uint64
+count_waits(void)
+{
+	return pg_atomic_read_u64(&pool->waits) + fault_mode_waits();
+}
+
 /* Note that nothing is closed any more; returns how many writes had to wait. */
 static uint64
 closing_forget(void)
 {
-	uint64		waits;
+	uint64		waits = count_waits();
 
 	SpinLockAcquire(&shared->mutex);
 	shared->closing.kind = CLOSING_NONE;
-	waits = pg_atomic_read_u64(&pool->waits) - shared->closing.waits_before;
+	waits -= shared->closing.waits_before;
 	SpinLockRelease(&shared->mutex);
 	ConditionVariableBroadcast(&shared->flip_ended);
 	return waits;
@@ -324,6 +331,7 @@ closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 static void
 closing_begin(ClosingKind kind, int64 timeout_us)
 {
+	uint64		waits = count_waits();
 	PGPROC	   *worker;
 	bool		wake;
 
@@ -336,7 +344,7 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 		shared->closing.since = GetCurrentTimestamp();
 		shared->closing.deadline = shared->closing.since + timeout_us;
 		shared->closing.reclosings = 0;
-		shared->closing.waits_before = pg_atomic_read_u64(&pool->waits);
+		shared->closing.waits_before = waits;
 		wake = shared->worker_wakes_at > shared->closing.deadline;
 	}
 	SpinLockRelease(&shared->mutex);
@@ -357,12 +365,12 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 static void
 check_closing(PoolProtection protection)
 {
-	if (RecoveryInProgress())
+	if (RecoveryInProgress() && mshare_kernel_waits != KERNEL_WAITS_ALL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("recovery is in progress"),
 				 errdetail("A page that the startup process cannot read into would end the standby."),
-				 errhint("Closing buffers is possible after promotion.")));
+				 errhint("Closing buffers is possible after promotion, or where reads from disk wait: the server log says at its start why they do not.")));
 
 	if (protection == POOL_NONE && mshare_on_fault == ON_FAULT_WAIT)
 		ereport(ERROR,
@@ -696,9 +704,16 @@ worker_end_closing(uint64 serial, const char *why)
 		LWLockRelease(shared->lock);
 }
 
+/* What the kernel has to tell; is the pool to be reopened for a header lock? */
+static bool
+worker_read_denials(void)
+{
+	return denials_read(closing_read().kind == CLOSING_NONE && pool_is_open());
+}
+
 /*
- * Somebody is parked under a header lock: open the pool, let it pass, and restore
- * what was closed.
+ * Somebody waits under a header lock, or might: open the pool, let it pass, and
+ * restore what was closed.
  */
 static void
 worker_relieve(void)
@@ -710,13 +725,17 @@ worker_relieve(void)
 	Closing		now;
 	FlipResult	result;
 	int			reclosing;
+	bool		locked;
 
 	if (!lock_within(LOCK_TIMEOUT_US))
 		return;					/* "urgent" stays, and we come again */
 	pg_atomic_exchange_u32(&shared->urgent, 0);
 
+	/* That may have been another closing's. */
+	worker_read_denials();
 	now = closing_read();
-	if (now.kind == CLOSING_NONE)
+	locked = processes_parked(PARKED_UNDER_HEADER_LOCK) > 0;
+	if (now.kind == CLOSING_NONE || (!locked && !denials_lost()))
 	{
 		LWLockRelease(shared->lock);
 		return;
@@ -746,6 +765,7 @@ worker_relieve(void)
 	reopen(&whole, 1, &result);
 	for (int waited = 0; waited < RELIEF_TIMEOUT_US; waited += RELIEF_POLL_US)
 	{
+		denials_read(true);
 		if (processes_parked(PARKED_UNDER_HEADER_LOCK) == 0)
 			break;
 		pg_usleep(RELIEF_POLL_US);
@@ -753,7 +773,9 @@ worker_relieve(void)
 	if (!pool_protect(closed, nclosed, now.deadline, &result))
 		closing_end("closing failed");
 	ereport(LOG,
-			(errmsg("pg_mshare: buffer pool reopened for a moment, as a process had to write while it held a buffer header's spinlock (%d of %d)",
+			(errmsg("pg_mshare: buffer pool reopened for a moment, as %s (%d of %d)",
+					locked ? "a process had to write while it held a buffer header's spinlock" :
+					"the kernel dropped events, and a process may hold a buffer header's spinlock",
 					reclosing, MAX_RECLOSINGS)));
 	LWLockRelease(shared->lock);
 }
@@ -856,6 +878,7 @@ worker_exit(int code, Datum arg)
 	if (now.kind != CLOSING_NONE)
 		worker_end_closing(now.serial, "freeze worker exits");
 
+	denials_finish();
 	control_remove_state();
 
 	/* Until here, parked processes could count on us. */
@@ -899,9 +922,22 @@ worker_nap(void)
 	wakes_at = shared->worker_wakes_at;
 	SpinLockRelease(&shared->mutex);
 
+	if (denials_waiting())
+		wakes_at = Min(wakes_at, now + WAIT_CHECK_US);
 	if (wakes_at == DT_NOEND)
 		return -1;
 	return Max((wakes_at - now + 999) / 1000, 0);
+}
+
+/*
+ * An immediate stop, or a crash restart.  Who waits in a system call would not hear
+ * of it before the postmaster sends SIGKILL.
+ */
+static void
+worker_quit(SIGNAL_ARGS)
+{
+	fault_mode_stop();
+	SignalHandlerForCrashExit(postgres_signal_arg);
 }
 
 void
@@ -909,6 +945,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGQUIT, worker_quit);
 	pqsignal(SIGUSR2, control_signal_handler);
 	BackgroundWorkerUnblockSignals();
 	worker_start();
@@ -930,6 +967,8 @@ pg_mshare_freeze_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
+		if (worker_read_denials())
+			pg_atomic_exchange_u32(&shared->urgent, 1);
 		if (pg_atomic_read_u32(&shared->urgent))
 			worker_relieve();
 		if (control_pending())
@@ -940,10 +979,11 @@ pg_mshare_freeze_worker_main(Datum arg)
 			worker_end_closing(now.serial, "timeout");
 
 		nap = pg_atomic_read_u32(&shared->urgent) ? 0 : worker_nap();
-		events = WaitLatch(MyLatch,
-						   WL_LATCH_SET | WL_POSTMASTER_DEATH |
-						   (nap >= 0 ? WL_TIMEOUT : 0),
-						   nap, PG_WAIT_EXTENSION);
+		events = WaitLatchOrSocket(MyLatch,
+								   WL_LATCH_SET | WL_POSTMASTER_DEATH |
+								   (nap >= 0 ? WL_TIMEOUT : 0) |
+								   (denials_fd() >= 0 ? WL_SOCKET_READABLE : 0),
+								   denials_fd(), nap, PG_WAIT_EXTENSION);
 		if (events & WL_POSTMASTER_DEATH)
 			proc_exit(1);
 	}

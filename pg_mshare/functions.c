@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lockdefs.h"
-#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -145,19 +144,12 @@ proc_title(int pid)
 static const char *
 process_type(int pid)
 {
-	int			nbackends = pgstat_fetch_stat_numbackends();
+	BackendType type = process_backend_type(pid);
 
 	if (pid == PostmasterPid)
 		return "postmaster";
-
-	for (int i = 1; i <= nbackends; i++)
-	{
-		PgBackendStatus *backend =
-			&pgstat_get_local_beentry_by_index(i)->backendStatus;
-
-		if (backend->st_procpid == pid)
-			return GetBackendTypeDesc(backend->st_backendType);
-	}
+	if (type != B_INVALID)
+		return GetBackendTypeDesc(type);
 	return proc_title(pid);
 }
 
@@ -528,8 +520,12 @@ pg_mshare_faults(PG_FUNCTION_ARGS)
 
 		values[0] = TimestampTzGetDatum(fault.time);
 		values[1] = Int32GetDatum(fault.pid);
-		values[2] = CStringGetTextDatum(fault.pid == PostmasterPid ? "postmaster" :
-										GetBackendTypeDesc(fault.backend_type));
+		if (fault.pid == PostmasterPid)
+			values[2] = CStringGetTextDatum("postmaster");
+		else if (fault.backend_type != B_INVALID)
+			values[2] = CStringGetTextDatum(GetBackendTypeDesc(fault.backend_type));
+		else
+			nulls[2] = true;
 		values[3] = Int32GetDatum(fault.buffer + 1);
 		if (fault.holds_block)
 		{
@@ -542,7 +538,7 @@ pg_mshare_faults(PG_FUNCTION_ARGS)
 		else
 			memset(&nulls[4], true, 5);
 		nulls[9] = fault.access == FAULT_UNKNOWN;
-		values[9] = CStringGetTextDatum(fault_access_name(fault.access));
+		values[9] = CStringGetTextDatum(fault_access_name(&fault));
 		nulls[10] = waited_us < 0;
 		values[10] = Int64GetDatum(waited_us);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -13,6 +13,8 @@
  *	provider_mshare.c		flips by one ioctl() on an msharefs region
  *	provider_mprotect.c		flips by a signal to each process
  *	faults.c				what a write into closed buffers does
+ *	fault_mode.c			and where the kernel makes it wait instead
+ *	denials.c				who waits there, as the kernel tells
  *	fault_log.c				the last of them
  *	freeze.c				closings, their limits, and the worker that ends them
  *	control.c				the way in without SQL, for pg_mshare_ctl
@@ -64,6 +66,13 @@ static const struct config_enum_entry on_fault_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry kernel_waits_options[] = {
+	{"off", KERNEL_WAITS_OFF, false},
+	{"writes", KERNEL_WAITS_WRITES, false},
+	{"all", KERNEL_WAITS_ALL, false},
+	{NULL, 0, false}
+};
+
 /* GUCs */
 static int	mshare_provider = WANT_AUTO;
 char	   *mshare_path = NULL;
@@ -71,6 +80,8 @@ bool		mshare_populate = false;
 int			mshare_huge_pages = POOL_HUGE_OFF;
 int			mshare_on_fault = ON_FAULT_WAIT;
 int			mshare_freeze_timeout = 10000;
+int			mshare_kernel_waits = KERNEL_WAITS_OFF;
+int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
 bool		mshare_debug_ignore_header_lock = false;
 int			mshare_debug_max_ranges = POOL_MAX_RANGES;
 
@@ -124,8 +135,24 @@ define_settings(void)
 							"Sets the longest time that buffers stay closed.",
 							NULL,
 							&mshare_freeze_timeout,
-							10000, 100, 60000,
+							10000, 100, MAX_FREEZE_TIMEOUT_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_mshare.kernel_waits",
+							 "Shows which accesses to closed buffers wait in the kernel.",
+							 "Reads from disk into closed buffers wait with all, and fail without.",
+							 &mshare_kernel_waits,
+							 KERNEL_WAITS_OFF, kernel_waits_options,
+							 PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_mshare.debug_kernel_waits",
+							 "Limits which accesses to closed buffers wait in the kernel.",
+							 "For tests only.",
+							 &mshare_debug_kernel_waits,
+							 KERNEL_WAITS_ALL, kernel_waits_options,
+							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("pg_mshare.debug_ignore_header_lock",
 							 "Lets writers sleep while they hold a buffer header's spinlock.",
@@ -144,6 +171,14 @@ define_settings(void)
 							NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("pg_mshare");
+}
+
+/* Once, in the postmaster */
+void
+mshare_set_kernel_waits(KernelWaits waits)
+{
+	SetConfigOption("pg_mshare.kernel_waits", kernel_waits_options[waits].name,
+					PGC_INTERNAL, PGC_S_OVERRIDE);
 }
 
 static void
@@ -177,6 +212,7 @@ mshare_shmem_startup(void)
 		faults_startup();
 	}
 	faults_name_wait_event();
+	fault_mode_startup();
 }
 
 void

@@ -106,6 +106,10 @@ extern const Provider provider_mprotect;
 /* The provider in use, NULL: off */
 extern const Provider *provider;
 
+/* provider_mshare.c; -1: no region is in use */
+extern int	region_fd;
+extern bool region_protect_bytes(Size offset, Size size, int prot);
+
 /* ----------
  * GUCs (pg_mshare.c)
  * ----------
@@ -123,14 +127,27 @@ typedef enum OnFault
 	ON_FAULT_CRASH
 } OnFault;
 
+/* Where an access to closed buffers waits, if pg_mshare.on_fault is wait */
+typedef enum KernelWaits
+{
+	KERNEL_WAITS_OFF,			/* writes in a signal handler; reads from disk fail */
+	KERNEL_WAITS_WRITES,		/* writes in the kernel; reads from disk fail */
+	KERNEL_WAITS_ALL			/* both in the kernel */
+} KernelWaits;
+
+#define MAX_FREEZE_TIMEOUT_MS 60000
+
 extern char *mshare_path;
 extern bool mshare_populate;
 extern int	mshare_huge_pages;
 extern int	mshare_on_fault;
 extern int	mshare_freeze_timeout;	/* ms */
+extern int	mshare_kernel_waits;	/* what is in force */
+extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
 extern bool mshare_debug_ignore_header_lock;
 extern int	mshare_debug_max_ranges;
 
+extern void mshare_set_kernel_waits(KernelWaits waits);
 extern void mshare_require_preload(void);
 extern void mshare_require(void);
 
@@ -145,7 +162,7 @@ typedef struct PoolControl
 	/* plans[generation & 1] is in force, the other one is being written */
 	PoolPlan	plans[2];
 
-	pg_atomic_uint64 waits;		/* faults that were parked, ever */
+	pg_atomic_uint64 waits;		/* faults that the handler has parked, ever */
 	pg_atomic_uint64 flips;
 	pg_atomic_uint64 last_flip_ns;
 } PoolControl;
@@ -192,11 +209,13 @@ extern void processes_startup(void);
 extern uint32 process_generation(void);
 extern void process_set_generation(uint32 generation, int sys_errno);
 extern void process_set_parked(Parked parked);
+extern void process_set_waiting(int pid, Parked parked);
 extern bool processes_flip(uint32 generation, TimestampTz deadline,
 						   FlipResult *result);
 extern int	processes_list(ProcessEntry **entries);
 extern int	processes_parked(Parked at_least);
 extern int	processes_unregistered(void);
+extern BackendType process_backend_type(int pid);
 
 /* ----------
  * faults.c
@@ -217,14 +236,43 @@ typedef struct Fault
 	int			pid;
 	BackendType backend_type;
 	FaultAccess access;
+	bool		system_call;	/* by the kernel for it: a read from disk writes */
 	int			buffer;			/* counted from 0 */
 	bool		holds_block;	/* the tag says which */
 	BufferTag	tag;
 } Fault;
 
+/* How long a wait may last before it is looked at again */
+#define WAIT_CHECK_US (1000 * 1000)
+
+#define WAITS_UNDER_HEADER_LOCK " waits under a buffer header's lock"
+
 extern void faults_startup(void);
 extern void faults_name_wait_event(void);
-extern const char *fault_access_name(FaultAccess access);
+extern uint32 faults_wait_event(void);
+extern void fault_name_block(Fault *fault);
+extern void fault_tell(const Fault *fault, int byte, const char *outcome);
+extern const char *fault_access_name(const Fault *fault);
+extern bool header_is_locked(int buffer);
+
+/* ----------
+ * fault_mode.c
+ * ----------
+ */
+extern void fault_mode_startup(void);
+extern void fault_mode_stop(void);
+extern bool fault_mode_has_events(void);
+extern uint64 fault_mode_waits(void);
+
+/* ----------
+ * denials.c
+ * ----------
+ */
+extern int	denials_fd(void);
+extern bool denials_read(bool pool_open);
+extern bool denials_waiting(void);
+extern bool denials_lost(void);
+extern void denials_finish(void);
 
 /* ----------
  * fault_log.c

@@ -45,6 +45,7 @@
 
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
 #include "pg_mshare.h"
@@ -68,7 +69,8 @@ typedef struct ProcessSlot
 	int			pid;
 	pg_atomic_uint32 generation;	/* applied by the process; 0: unknown */
 	pg_atomic_uint32 asked;		/* generation to acknowledge; 0: none */
-	pg_atomic_uint32 parked;	/* enum Parked */
+	pg_atomic_uint32 parked;	/* enum Parked: in the signal handler */
+	pg_atomic_uint32 waiting;	/* the same in the kernel, as the worker knows */
 	int			sys_errno;		/* why applying failed, 0: it did not */
 	TimestampTz reserved_at;
 } ProcessSlot;
@@ -177,6 +179,7 @@ slot_claim(ProcessSlot *slot)
 		slot->sys_errno = 0;
 		pg_atomic_write_u32(&slot->asked, 0);
 		pg_atomic_write_u32(&slot->parked, PARKED_NOT);
+		pg_atomic_write_u32(&slot->waiting, PARKED_NOT);
 		pg_atomic_write_u32(&slot->generation, my_generation);
 		if (pg_atomic_compare_exchange_u32(&slot->state, &expected, SLOT_LIVE))
 		{
@@ -256,6 +259,7 @@ processes_startup(void)
 		pg_atomic_init_u32(&slot->generation, 0);
 		pg_atomic_init_u32(&slot->asked, 0);
 		pg_atomic_init_u32(&slot->parked, PARKED_NOT);
+		pg_atomic_init_u32(&slot->waiting, PARKED_NOT);
 	}
 	pthread_mutexattr_destroy(&attributes);
 
@@ -302,6 +306,29 @@ process_set_parked(Parked parked)
 {
 	if (my_slot != NULL)
 		pg_atomic_write_u32(&my_slot->parked, parked);
+}
+
+/* Note for another process that it waits in the kernel, or no longer. */
+void
+process_set_waiting(int pid, Parked parked)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		if (slot->pid == pid && pg_atomic_read_u32(&slot->state) == SLOT_LIVE)
+			pg_atomic_write_u32(&slot->waiting, parked);
+	}
+}
+
+/* As badly as either says */
+static Parked
+slot_parked(ProcessSlot *slot)
+{
+	return Max(pg_atomic_read_u32(&slot->parked),
+			   pg_atomic_read_u32(&slot->waiting));
 }
 
 /* Ask a process to catch up; false if there is nothing to wait for. */
@@ -456,7 +483,7 @@ processes_list(ProcessEntry **entries)
 		if (pg_atomic_read_u32(&slot->state) != SLOT_LIVE || slot_reap(slot))
 			continue;
 		(*entries)[n].pid = slot->pid;
-		(*entries)[n].parked = pg_atomic_read_u32(&slot->parked);
+		(*entries)[n].parked = slot_parked(slot);
 		n++;
 	}
 	return n;
@@ -474,11 +501,31 @@ processes_parked(Parked at_least)
 		ProcessSlot *slot = &registry->slots[i];
 
 		if (pg_atomic_read_u32(&slot->state) == SLOT_LIVE &&
-			pg_atomic_read_u32(&slot->parked) >= at_least &&
+			slot_parked(slot) >= at_least &&
 			!slot_reap(slot))
 			n++;
 	}
 	return n;
+}
+
+/*
+ * The type of a server process, B_INVALID if it has no entry among the backends, as
+ * seen when the caller's activity snapshot was taken
+ */
+BackendType
+process_backend_type(int pid)
+{
+	int			nbackends = pgstat_fetch_stat_numbackends();
+
+	for (int i = 1; i <= nbackends; i++)
+	{
+		PgBackendStatus *backend =
+			&pgstat_get_local_beentry_by_index(i)->backendStatus;
+
+		if (backend->st_procpid == pid)
+			return backend->st_backendType;
+	}
+	return B_INVALID;
 }
 
 /* Children that no flip can reach. */

@@ -36,7 +36,7 @@
 
 #define HUGE_PAGE_SIZE		((Size) 2 * 1024 * 1024)
 
-static int	region_fd = -1;
+int			region_fd = -1;
 
 /* Does this kernel know the file system at all? */
 static bool
@@ -96,7 +96,9 @@ region_granule(int elevel)
 static int
 region_create(int elevel)
 {
-	int			fd = open(mshare_path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	/* O_NONBLOCK is for its events (denials.c) */
+	int			fd = open(mshare_path,
+						  O_TMPFILE | O_RDWR | O_CLOEXEC | O_NONBLOCK, 0600);
 	bool		no_space = fd < 0 && errno == ENOSPC;
 
 	if (fd >= 0)
@@ -241,6 +243,18 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 	return base;
 }
 
+bool
+region_protect_bytes(Size offset, Size size, int prot)
+{
+	struct mshare_protect protect = {
+		.region_offset = offset,
+		.size = size,
+		.prot = prot
+	};
+
+	return ioctl(region_fd, MSHAREFS_PROTECT, &protect) == 0;
+}
+
 static bool
 region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 			   FlipResult *result)
@@ -256,16 +270,12 @@ region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 		pool_publish(changes, nchanges);
 	for (int i = 0; i < nchanges; i++)
 	{
-		struct mshare_protect protect = {
-			.prot = pool_prot_flags(changes[i].protection)
-		};
 		Size		offset;
 		Size		size;
 
 		pool_range_bytes(&changes[i], &offset, &size);
-		protect.region_offset = offset;
-		protect.size = size;
-		if (ioctl(region_fd, MSHAREFS_PROTECT, &protect) < 0)
+		if (!region_protect_bytes(offset, size,
+								  pool_prot_flags(changes[i].protection)))
 		{
 			result->sys_errno = errno;
 			return false;

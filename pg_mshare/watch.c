@@ -107,6 +107,20 @@ watch_open(Watch *watch, uint64 serial, int from)
 	return open;
 }
 
+/* Reads from disk were let in as writes are, but are none. */
+static void
+watch_drop_reads(Watch *watch)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < watch->nwrites; i++)
+	{
+		if (!watch->writes[i].system_call)
+			watch->writes[kept++] = watch->writes[i];
+	}
+	watch->nwrites = kept;
+}
+
 /* By relation, then granule */
 static int
 compare_writes(const void *a, const void *b, void *arg)
@@ -218,6 +232,7 @@ watch_writes(int64 duration_us, int granule)
 	RESUME_INTERRUPTS();
 	CHECK_FOR_INTERRUPTS();
 
+	watch_drop_reads(watch);
 	qsort_arg(watch->writes, watch->nwrites, sizeof(Fault), compare_writes,
 			  &watch->granule);
 	return watch;

@@ -174,7 +174,9 @@ DROP ROLE regress_mshare_user, regress_mshare_monitor;
 
 -- settings
 SELECT name, setting, unit, context, min_val, max_val, enumvals FROM pg_settings
-WHERE name LIKE 'pg\_mshare.%' AND name NOT IN ('pg_mshare.provider') ORDER BY name COLLATE "C";
+WHERE name LIKE 'pg\_mshare.%' AND name NOT IN ('pg_mshare.provider', 'pg_mshare.kernel_waits')
+ORDER BY name COLLATE "C";
+SELECT setting IN ('off', 'writes', 'all') AS known, context FROM pg_settings WHERE name = 'pg_mshare.kernel_waits';
 SET pg_mshare.freeze_timeout = '1s';
 
 DROP FUNCTION error_of, protect_tail, protect_relation, freeze_thaw;

@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * fault_mode.c
+ *	  Let the kernel make accesses to closed buffers wait, where it can.
+ *
+ * Provider mshare's region has a fault mode.  With MSHARE_FAULT_WAIT a thread that
+ * writes into a closed page sleeps in its page fault until the page is reopened,
+ * instead of getting SIGSEGV; with MSHARE_WAIT_KERNEL so does a system call, that
+ * is, a read from disk into a closed page waits instead of failing with EFAULT.
+ * Only who is in the group vm.mshare_fault_group, or has CAP_SYS_PTRACE, may ask for
+ * the latter.
+ *
+ * The mode is the region's: there is no way to have system calls wait in the kernel
+ * and stores in our signal handler.  So whatever the handler did for its process
+ * while that waits, somebody else has to do from outside: denials.c.
+ *
+ * That system calls wait is believed only after a real read from disk has waited for
+ * a page to be opened, since closing a standby's pool depends on it: its startup
+ * process does not survive an EFAULT.
+ *
+ * The kernel's deadline is the last safety net, for the case that postmaster and
+ * freeze worker are both killed, or the worker is stopped.  It is longer than any
+ * closing may last.  When it passes a read from disk fails, and a store goes to the
+ * signal handler, which waits on as long as there is a server.
+ *
+ * With on_fault = crash nothing waits.  The mode stays what it is at first,
+ * MSHARE_FAULT_SIGNAL.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/msharefs.h>
+
+#include "portability/instr_time.h"
+
+#include "pg_mshare.h"
+
+/* How long past the longest closing the kernel lets a thread wait */
+#define DEADLINE_MARGIN_MS	5000
+
+/* How long the proof may take, and a read in it may wait */
+#define PROOF_TIMEOUT_MS	2000
+
+/* A file of the data directory that is there when the server starts */
+#define PROOF_FILE			"PG_VERSION"
+
+static bool has_events = false;
+
+/* Async-signal-safe */
+static bool
+set_mode(__u32 mode, __u32 flags, int timeout_ms)
+{
+	struct mshare_fault_mode fault_mode = {
+		.mode = mode,
+		.flags = flags,
+		.timeout_ns = timeout_ms * UINT64CONST(1000000)
+	};
+
+	return ioctl(region_fd, MSHAREFS_FAULT_MODE, &fault_mode) == 0;
+}
+
+static bool
+let_wait(KernelWaits waits, int timeout_ms)
+{
+	return set_mode(MSHARE_FAULT_WAIT,
+					waits == KERNEL_WAITS_ALL ? MSHARE_WAIT_KERNEL : 0,
+					timeout_ms);
+}
+
+/* A read from disk into the first page of the pool, in a thread of its own */
+typedef struct ProofRead
+{
+	int			fd;
+	ssize_t		got;
+	int			sys_errno;
+} ProofRead;
+
+static void *
+proof_read(void *arg)
+{
+	ProofRead  *read = arg;
+
+	read->got = pread(read->fd, pool_base, 1, 0);
+	read->sys_errno = errno;
+	return NULL;
+}
+
+/* Has a system call been denied?  Waits for it, and takes it out of the events. */
+static bool
+proof_denied(void)
+{
+	struct pollfd region = {.fd = region_fd,.events = POLLIN};
+	struct mshare_event event;
+
+	while (poll(&region, 1, PROOF_TIMEOUT_MS) < 0)
+	{
+		if (errno != EINTR)
+			return false;
+	}
+	return read(region_fd, &event, sizeof(event)) == sizeof(event) &&
+		(event.flags & MSHARE_EVENT_KERNEL) && event.region_offset == 0;
+}
+
+/* Start a thread that handles no signals. */
+static bool
+proof_start(pthread_t *thread, ProofRead *read)
+{
+	sigset_t	all;
+	sigset_t	saved;
+	int			rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &saved);
+	rc = pthread_create(thread, NULL, proof_read, read);
+	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	errno = rc;
+	return rc == 0;
+}
+
+/*
+ * Close the pool, read into it from disk in another thread, wait until the kernel
+ * says that this was denied, and open the pool: the read must succeed then.  Nobody
+ * uses the pool yet.  Returns NULL, or what was wrong.
+ */
+static const char *
+prove_reads_wait(double *waited_ms)
+{
+	ProofRead	read = {.fd = open(PROOF_FILE, O_RDONLY | O_CLOEXEC)};
+	const char *wrong = NULL;
+	pthread_t	thread;
+	bool		denied;
+	instr_time	start;
+	instr_time	elapsed;
+
+	if (read.fd < 0)
+		return psprintf("could not open file \"%s\": %m", PROOF_FILE);
+	if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ))
+		wrong = psprintf("could not close the pool: %m");
+	else if (!proof_start(&thread, &read))
+		wrong = psprintf("could not start a thread: %m");
+	else
+	{
+		INSTR_TIME_SET_CURRENT(start);
+		denied = proof_denied();
+		INSTR_TIME_SET_CURRENT(elapsed);
+		INSTR_TIME_SUBTRACT(elapsed, start);
+		*waited_ms = INSTR_TIME_GET_MILLISEC(elapsed);
+
+		if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ | PROT_WRITE))
+			wrong = psprintf("could not open the pool: %m");
+		pthread_join(thread, NULL);
+		errno = read.sys_errno;
+		if (wrong == NULL && !denied)
+			wrong = "a read into a closed page was not denied";
+		else if (wrong == NULL && read.got != 1)
+			wrong = psprintf("a read into a closed page failed: %m");
+	}
+	close(read.fd);
+	if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ | PROT_WRITE))
+		ereport(FATAL,
+				(errmsg("could not open the buffer pool: %m")));
+	pool_base[0] = 0;
+	return wrong;
+}
+
+/* Find out what the kernel does for us, and tell the log. */
+static KernelWaits
+decide(void)
+{
+	KernelWaits most = mshare_debug_kernel_waits;
+	const char *why = NULL;
+	bool		forbidden = false;
+
+	if (region_fd < 0)
+		why = psprintf("Provider %s has no other way.", provider->name);
+	else if (!set_mode(MSHARE_FAULT_SIGNAL, 0, 0))
+		why = "This kernel's msharefs has no MSHAREFS_FAULT_MODE.";
+	else
+		has_events = true;
+
+	if (mshare_on_fault == ON_FAULT_CRASH)
+	{
+		ereport(LOG,
+				(errmsg("pg_mshare: a write into closed buffers crashes its process, a read from disk into them fails")));
+		return KERNEL_WAITS_OFF;
+	}
+
+	if (has_events && most == KERNEL_WAITS_ALL)
+	{
+		double		waited_ms;
+
+		if (let_wait(KERNEL_WAITS_ALL, PROOF_TIMEOUT_MS))
+		{
+			const char *wrong = prove_reads_wait(&waited_ms);
+
+			if (wrong == NULL)
+			{
+				ereport(LOG,
+						(errmsg("pg_mshare: writes into closed buffers and reads from disk into them wait in the kernel"),
+						 errdetail("One that was made for a proof did, and succeeded when the page was opened after %.1f ms.",
+								   waited_ms)));
+				return KERNEL_WAITS_ALL;
+			}
+			why = psprintf("The proof that reads wait has failed: %s.", wrong);
+		}
+		else
+		{
+			forbidden = errno == EPERM;
+			why = forbidden ?
+				"The server may not let system calls wait." :
+				psprintf("The kernel refuses to let system calls wait: %m.");
+		}
+	}
+
+	if (has_events && most != KERNEL_WAITS_OFF && let_wait(KERNEL_WAITS_WRITES, 0))
+	{
+		ereport(LOG,
+				(errmsg("pg_mshare: writes into closed buffers wait in the kernel, reads from disk into them fail"),
+				 why ? errdetail_internal("%s", why) : 0,
+				 forbidden ?
+				 errhint("To let reads wait too, run \"sysctl vm.mshare_fault_group=%d\" as root and restart the server.",
+						 (int) getegid()) : 0));
+		return KERNEL_WAITS_WRITES;
+	}
+
+	ereport(LOG,
+			(errmsg("pg_mshare: writes into closed buffers wait in a signal handler, reads from disk into them fail"),
+			 why ? errdetail_internal("%s", why) : 0));
+	return KERNEL_WAITS_OFF;
+}
+
+/*
+ * In the postmaster, at each (re)start.  A crash restart has only to put into force
+ * again what fault_mode_stop() may have ended.
+ */
+void
+fault_mode_startup(void)
+{
+	static bool decided = false;
+
+	if (!decided)
+	{
+		decided = true;
+		mshare_set_kernel_waits(decide());
+	}
+	if (mshare_kernel_waits != KERNEL_WAITS_OFF &&
+		!let_wait(mshare_kernel_waits, MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS))
+		ereport(FATAL,
+				(errmsg("could not let accesses to closed buffers wait in the kernel: %m")));
+}
+
+/*
+ * Let nobody wait in the kernel any more, and leave closed what is: in a system call
+ * SIGQUIT does not end a wait.  Async-signal-safe
+ */
+void
+fault_mode_stop(void)
+{
+	int			save_errno = errno;
+
+	if (mshare_kernel_waits != KERNEL_WAITS_OFF)
+		set_mode(MSHARE_FAULT_SIGNAL, 0, 0);
+	errno = save_errno;
+}
+
+/* Does the region tell of denied accesses? */
+bool
+fault_mode_has_events(void)
+{
+	return has_events;
+}
+
+/* How many accesses have waited in the kernel, ever */
+uint64
+fault_mode_waits(void)
+{
+	struct mshare_stat stat = {.size = sizeof(stat)};
+
+	if (mshare_kernel_waits == KERNEL_WAITS_OFF ||
+		ioctl(region_fd, MSHAREFS_STAT, &stat) < 0)
+		return 0;
+	return stat.waits;
+}
