@@ -87,21 +87,64 @@ cmp_ok(time - $start, '<', 5, 'soon');
 ok(finished($writer), 'and so does the write');
 is($node->safe_psql('postgres', 'SELECT v FROM t WHERE id = 1'), $v + 1, 'once');
 
-# 5. a read that has to go to disk fails cleanly, and the session lives
+# 5. a read that has to go to disk waits where the kernel lets it; elsewhere it fails
+# cleanly, and the session lives
 warm();
-$node->safe_psql('postgres', 'CREATE TABLE evicted AS SELECT g AS i FROM generate_series(1, 1000) g');
+my @cold = map { "evicted_$_" } 1 .. 3;
+$node->safe_psql('postgres', "CREATE TABLE $_ AS SELECT g AS i FROM generate_series(1, 1000) g") for @cold;
 $node->restart;
 $_->reconnect_and_clear for $admin, $writer, $reader;
 warm();
-$reader->query_safe('SELECT count(*) FROM pg_class');
+$reader->query_safe("EXPLAIN SELECT count(*) FROM $_") for @cold;
+my $reader_pid = $reader->query_safe('SELECT pg_backend_pid()');
+my $denied = "SELECT backend_type, access, waited_us IS NULL, waited_us > 0 FROM pg_mshare_faults() WHERE pid = $reader_pid ORDER BY time DESC LIMIT 1";
+my $event = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $reader_pid";
+$admin->query_safe($_) for $denied, $event;
+my $kernel_waits = kernel_waits($node);
+note("kernel_waits = $kernel_waits");
 $admin->query_safe('SELECT pg_mshare_freeze()');
-my ($out, $failed) = $reader->query('SELECT count(*) FROM evicted');
-is($failed, 1, 'a read from disk into the frozen pool fails');
-like($reader->{stderr}, qr/could not read|Bad address/, 'with an ERROR') if $reader->{stderr};
-is($reader->query('SELECT 1'), 1, 'and the session lives');
-$admin->query_safe('SELECT pg_mshare_thaw()');
-$reader->{stderr} = '';
-is($reader->query_safe('SELECT count(*) FROM evicted'), 1000, 'after the thaw it reads');
+if ($kernel_waits eq 'all')
+{
+	# Its own pages were in the pool: it reads no page but the table's.
+	my $offset = -s $node->logfile;
+	ok(park($reader, "SELECT count(*) FROM $cold[0]"), 'a read from disk into the frozen pool waits');
+	is($admin->query_safe($denied), 'client backend|kernel write|t|', 'it is among the faults');
+	is($admin->query_safe($event), 'Extension', 'and has a wait event');
+	$admin->query_safe('SELECT pg_mshare_thaw()');
+	ok(finished($reader), 'until the thaw');
+	like($reader->{stdout}, qr/^1000$/m, 'and has read');
+	is($admin->query_safe($denied), 'client backend|kernel write|f|t', 'how long it waited is known');
+	like(slurp_file($node->logfile, $offset), qr/\(pg_mshare_thaw\), [1-9]\d* writes waited/, 'it was counted');
+
+	# cancel and terminate act at the thaw
+	for my $signal ('INT', 'TERM')
+	{
+		my $table = $cold[$signal eq 'INT' ? 1 : 2];
+		$reader->{stdout} = $reader->{stderr} = '';
+		$admin->query_safe('SELECT pg_mshare_freeze()');
+		ok(park($reader, "SELECT count(*) FROM $table"), 'a read from disk waits');
+		kill $signal, $reader_pid;
+		sleep 0.5;
+		is(waiters($admin), 1, "after SIG$signal it still waits");
+		$admin->query_safe('SELECT pg_mshare_thaw()');
+		ok(wait_until(30, sub { eval { $reader->{run}->pump_nb };
+			$reader->{stderr} =~ /canceling statement|terminating connection/ }), '... and is ended by it at the thaw');
+	}
+	eval { $reader->quit };
+	$reader = $node->background_psql('postgres', on_error_stop => 0);
+}
+else
+{
+	my ($out, $failed) = $reader->query("SELECT count(*) FROM $cold[0]");
+	is($failed, 1, 'a read from disk into the frozen pool fails');
+	like($reader->{stderr}, qr/could not read|Bad address/, 'with an ERROR') if $reader->{stderr};
+	is($reader->query('SELECT 1'), 1, 'and the session lives');
+	ok(wait_until(10, sub { $admin->query_safe($denied) eq 'client backend|kernel write|f|f' }),
+		'it is among the faults, and has not waited') if $provider eq 'mshare';
+	$admin->query_safe('SELECT pg_mshare_thaw()');
+	$reader->{stderr} = '';
+}
+is($reader->query_safe("SELECT count(*) FROM $_"), 1000, 'after the thaw it reads') for @cold;
 
 # 7. the session that froze is killed: a crash restart, or a thaw at the deadline
 warm();

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: PostgreSQL
-# 11. A standby is never closed while it replays: a read into a closed page would
-# end it for good.
+# 11. A standby is closed while it replays only where reads from disk wait: one into a
+# closed page that fails would end it for good. Where they do, it waits and catches up.
 use strict;
 use warnings;
 use lib '.';
 use MshareTest;
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $primary = mshare_node('primary', init => { allows_streaming => 1 });
@@ -19,13 +20,65 @@ $primary->safe_psql('postgres',
 	'CREATE TABLE t AS SELECT g AS id, repeat(g::text, 50) AS v FROM generate_series(1, 100000) g');
 $primary->wait_for_catchup($standby);
 
-for my $call ("pg_mshare_freeze()", "pg_mshare_flip()", "pg_mshare_protect('r')", "pg_mshare_protect('r', 10, 1)")
+my $waits = kernel_waits($standby) eq 'all';
+for my $call ($waits ? () : ("pg_mshare_freeze()", "pg_mshare_flip()", "pg_mshare_protect('r')", "pg_mshare_protect('r', 10, 1)"))
 {
 	my ($rc, $out, $err) = $standby->psql('postgres', "SELECT $call");
 	like($err, qr/ERROR:  recovery is in progress.*HINT:  Closing buffers is possible after promotion/s,
 		"$call is refused in recovery");
 }
-is($standby->safe_psql('postgres', 'SELECT pg_mshare_thaw()'), 'f', 'a thaw is not');
+is($standby->safe_psql('postgres', 'SELECT pg_mshare_thaw()'), 'f', 'a thaw of nothing is not');
+
+sub replayed
+{
+	my ($session) = @_;
+	return $session->query_safe('SELECT pg_last_wal_replay_lsn()');
+}
+
+SKIP:
+{
+	skip 'reads from disk do not wait', 8 unless $waits;
+
+	my $admin = $standby->background_psql('postgres', on_error_stop => 0);
+	my $startup = q{SELECT count(*), coalesce(max(waited_us), 0) > 1000000, coalesce(bool_or(access = 'kernel write'), false)
+		FROM pg_mshare_faults() WHERE backend_type = 'startup'};
+	$admin->query_safe($_) for $startup, 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()', 'SELECT waiters FROM pg_mshare_status';
+	replayed($admin);
+	my ($before) = split /\|/, $admin->query_safe($startup);
+
+	my $offset = -s $standby->logfile;
+	my $updater = $primary->background_psql('postgres');
+	$admin->query_safe(q{SELECT pg_mshare_freeze('5 s')});
+	$updater->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v || id;\n\\echo finished\n");
+	ok(wait_until(4, sub { waiters($admin) > 0 }), 'the startup process waits');
+	my $stopped_at = replayed($admin);
+	sleep 1;
+	is(replayed($admin), $stopped_at, '... and replays nothing');
+	ok(wait_until(30, sub { slurp_file($standby->logfile, $offset) =~ /reopened after 5\d{3}\.\d+ ms \(timeout\), [1-9]\d* writes waited/ }),
+		'... for 5 s');
+	ok(wait_until(180, sub { $updater->{run}->pump_nb; $updater->{stdout} =~ /finished/ }), 'meanwhile the primary goes on');
+	$updater->quit;
+	my $until = $primary->lsn('insert');
+	$primary->wait_for_catchup($standby);
+	is($admin->query_safe("SELECT pg_last_wal_replay_lsn() >= '$until'::pg_lsn"), 't', '... and catches up');
+
+	# closings of the pool as fast as they go, so that reads from disk are met too
+	$primary->safe_psql('postgres', 'CHECKPOINT; UPDATE t SET id = -id');
+	$until = $primary->lsn('insert');
+	my $flips = 0;
+	until ($admin->query_safe("SELECT pg_last_wal_replay_lsn() >= '$until'::pg_lsn") eq 't')
+	{
+		$flips += $admin->query_safe(q{SELECT count(pg_mshare_flip('r', '50 ms')) FROM generate_series(1, 4)});
+		last if $flips > 2000;
+	}
+	my ($faults, $long, $read) = split /\|/, $admin->query_safe($startup);
+	cmp_ok($faults, '>', $before, 'the startup process has waited ' . ($faults - $before) . " times, through a freeze and $flips flips");
+	is("$long$read", 'tt', '... for long, and for a read from disk');
+	unlike(slurp_file($standby->logfile), qr/Bad address|FATAL/, '... and has not failed');
+	$admin->quit;
+	$primary->safe_psql('postgres', 'UPDATE t SET id = -id');
+}
+
 $primary->safe_psql('postgres', 'UPDATE t SET v = v || id');
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM t WHERE v LIKE \'%\' || id'), 100000,

@@ -14,7 +14,8 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
-  pool_digest worker_pid wait_until waiters prewarm shmem_kb bench_sums sleep time);
+  kernel_waits pool_digest worker_pid
+  wait_until waiters prewarm shmem_kb bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
 # and its messages tell that; without this IPC::Run would die of EPIPE, so that polling a
@@ -72,6 +73,13 @@ sub status
 {
 	my ($node, $column) = @_;
 	return $node->safe_psql('postgres', "SELECT $column FROM pg_mshare_status");
+}
+
+# What waits in the kernel: off, writes or all
+sub kernel_waits
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', 'SHOW pg_mshare.kernel_waits');
 }
 
 # The postmaster and its children, the logger too
