@@ -49,7 +49,7 @@
 #define DEADLINE_MARGIN_MS	5000
 
 /* How long the proof may take, and a read in it may wait */
-#define PROOF_TIMEOUT_MS	2000
+#define PROOF_TIMEOUT_MS	10000
 
 /* A file of the data directory that is there when the server starts */
 #define PROOF_FILE			"PG_VERSION"
@@ -95,6 +95,16 @@ proof_read(void *arg)
 	return NULL;
 }
 
+/* Forget events that are left from before a crash restart. */
+static void
+proof_prepare(void)
+{
+	struct mshare_event event;
+
+	while (read(region_fd, &event, sizeof(event)) > 0)
+		;
+}
+
 /* Has a system call been denied?  Waits for it, and takes it out of the events. */
 static bool
 proof_denied(void)
@@ -130,7 +140,7 @@ proof_start(pthread_t *thread, ProofRead *read)
 /*
  * Close the pool, read into it from disk in another thread, wait until the kernel
  * says that this was denied, and open the pool: the read must succeed then.  Nobody
- * uses the pool yet.  Returns NULL, or what was wrong.
+ * uses the pool now.  Returns NULL, or what was wrong.
  */
 static const char *
 prove_reads_wait(double *waited_ms)
@@ -144,6 +154,7 @@ prove_reads_wait(double *waited_ms)
 
 	if (read.fd < 0)
 		return psprintf("could not open file \"%s\": %m", PROOF_FILE);
+	proof_prepare();
 	if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ))
 		wrong = psprintf("could not close the pool: %m");
 	else if (!proof_start(&thread, &read))
@@ -240,19 +251,13 @@ decide(void)
 }
 
 /*
- * In the postmaster, at each (re)start.  A crash restart has only to put into force
- * again what fault_mode_stop() may have ended.
+ * In the postmaster, at each (re)start: before a crash restart fault_mode_stop() may
+ * have ended what was in force, and an administrator what was allowed.
  */
 void
 fault_mode_startup(void)
 {
-	static bool decided = false;
-
-	if (!decided)
-	{
-		decided = true;
-		mshare_set_kernel_waits(decide());
-	}
+	mshare_set_kernel_waits(decide());
 	if (mshare_kernel_waits != KERNEL_WAITS_OFF &&
 		!let_wait(mshare_kernel_waits, MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS))
 		ereport(FATAL,

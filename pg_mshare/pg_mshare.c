@@ -173,7 +173,7 @@ define_settings(void)
 	MarkGUCPrefixReserved("pg_mshare");
 }
 
-/* Once, in the postmaster */
+/* In the postmaster, at each (re)start */
 void
 mshare_set_kernel_waits(KernelWaits waits)
 {
