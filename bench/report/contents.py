@@ -2,7 +2,7 @@
 """What a report says: tables and charts, what they mean and what they do not."""
 
 from . import arms, charts, flips, goals, losses, stats
-from .render import Bullets, Heading, Table, Text
+from .render import Bullets, Heading, Table, Text, without_empty_columns
 from .results import SAME_SERVER
 from .units import count, kibibytes, mebibytes, micro, percent, ratio, size
 
@@ -116,8 +116,9 @@ def flip_table(results, samples, kind):
                 ratio(slow / closing) if slow and arm != "mprotect" else "",
                 ratio(alone / closing) if alone else "",
                 cells.one("floor_p50", micro), cells.one("own_p50", micro), cells.one("entries_written", count)))
-    return Table(("range", "processes", "arm", "closing", "tail", "reopening", "mprotect / this",
-                  "one process's mprotect / this", "bare flush", "own closing", "entries written"), rows)
+    return without_empty_columns(Table((
+        "range", "processes", "arm", "closing", "tail", "reopening", "mprotect / this", "one process's mprotect / this",
+        "bare flush", "own closing", "entries written"), rows))
 
 
 def flip_counts_table(results, kind):
@@ -132,8 +133,9 @@ def flip_counts_table(results, kind):
                     cells.one("syscalls", count), cells.one("instructions", count), cells.one("tables_unshared", count),
                     cells.one("page_table_bytes", lambda value: f"{value / processes / 1024:,.0f} KiB"),
                     cells.one("touch_faults", count)))
-    return Table(("range", "processes", "arm", "entries written", "pages present", "TLB interrupts", "other calls", "faults",
-                  "system calls", "instructions", "tables unshared", "page tables per process", "faults of a new process"), rows)
+    return without_empty_columns(Table((
+        "range", "processes", "arm", "entries written", "pages present", "TLB interrupts", "other calls", "faults",
+        "system calls", "instructions", "tables unshared", "page tables per process", "faults of a new process"), rows))
 
 
 def fits_table(results):

@@ -26,6 +26,11 @@ class Table(NamedTuple):
     rows: list
 
 
+def without_empty_columns(table):
+    used = [i for i, name in enumerate(table.header) if not table.rows or any(row[i] for row in table.rows)]
+    return Table(tuple(table.header[i] for i in used), [tuple(row[i] for i in used) for row in table.rows])
+
+
 def _is_figure(block):
     return hasattr(block, "svg")
 

@@ -160,6 +160,10 @@ class Report(unittest.TestCase):
         self.assertIn("Other work took 40 %", text)
         self.assertNotIn("interrupted", text)
 
+    def test_a_column_without_a_cell_is_left_out(self):
+        table = render.without_empty_columns(render.Table(("a", "b", "c"), [("1", "", "0"), ("2", "", "")]))
+        self.assertEqual(table, render.Table(("a", "c"), [("1", "0"), ("2", "")]))
+
     def test_text_is_escaped(self):
         page = render.page("a < b", [render.Text("`<script>` & **strong** [here](there)")])
         self.assertIn("<h1>a &lt; b</h1>", page)
