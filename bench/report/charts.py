@@ -5,7 +5,7 @@ import math
 from typing import NamedTuple
 
 from . import arms, flips, stats
-from .svg import Axis, Chart
+from .plot import Axis, Chart
 from .units import size
 
 GIB, TIB = 2 ** 30, 2 ** 40
@@ -21,7 +21,7 @@ class Figure(NamedTuple):
 
 def _time_axis(values, label=""):
     low = 10.0 ** math.floor(math.log10(min(values) / 2))
-    high = max(values) * 2      # room for a label
+    high = max(values) * 5      # room for a label
     return Axis(label, low, high, True, [tick for tick in TIMES if low <= tick[0] <= high])
 
 
@@ -44,7 +44,7 @@ def _lines(title, series, x_axis, y_label, fitted=None):
         fit = stats.power(*zip(*fitted[name])) if fitted and len(points) > 1 else None
         if fit:
             ends = points[0][0], points[-1][0]
-            low, high = 10 ** chart.y.low, 10 ** chart.y.high
+            low, high = chart.y.low, chart.y.high
             chart.line([(x, min(max(math.exp(fit(math.log(x))), low), high)) for x in ends], colour, dash, 1)
             name += f" ({fit.slope:+.2f})"
         else:
@@ -118,7 +118,7 @@ def latency_distribution(latencies, workload, clients, rates):
             longer -= bins[us]
         chart.line(points, arms.colour(arm), "5 3" if rate else None, 1.5)
     chart.key([(arm + (f", {rate} flips/s" if rate else ""), arms.colour(arm)) for arm, rate, _ in series],
-              10 ** chart.x.low * 1.1, 0.7, "start")
+              chart.x.low * 1.1, 0.7, "start")
     return Figure(f"latency-{workload}", "How many transactions took longer than a time; dashed with flips.",
                   chart.render())
 
