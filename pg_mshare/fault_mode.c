@@ -208,7 +208,7 @@ decide(void)
 
 	if (has_events && most == KERNEL_WAITS_ALL)
 	{
-		double		waited_ms;
+		double		waited_ms = 0;
 
 		if (let_wait(KERNEL_WAITS_ALL, PROOF_TIMEOUT_MS))
 		{
