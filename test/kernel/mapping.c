@@ -289,6 +289,27 @@ TEST_F(mapping, populate_fills_once_for_all)
 	EXPECT_GT(8, after.ru_minflt - before.ru_minflt);
 }
 
+/* What a load or MAP_POPULATE has mapped of shared memory can be stored to. */
+TEST_F(mapping, a_store_behind_a_load_takes_no_fault)
+{
+	long faults;
+
+	ASSERT_EQ(0, create_flags(self->region, 0, 8 * MIB, RW, MAP_SHARED |
+				  MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
+	faults = region_stat(self->region).faults;
+	for (unsigned long at = 0; at < 8 * MIB; at += PAGE)
+		self->p[at] = 1;
+	EXPECT_EQ(faults, region_stat(self->region).faults);
+
+	ASSERT_EQ(0, create_sparse(self->region, CHUNK, 8 * MIB, RW));
+	for (unsigned long at = 0; at < 8 * MIB; at += PAGE)
+		(void)*(volatile char *)(self->p + CHUNK + at);
+	faults = region_stat(self->region).faults;
+	for (unsigned long at = 0; at < 8 * MIB; at += PAGE)
+		self->p[CHUNK + at] = 1;
+	EXPECT_EQ(faults, region_stat(self->region).faults);
+}
+
 TEST_F(mapping, second_process_takes_no_faults)
 {
 	struct rusage before, after;

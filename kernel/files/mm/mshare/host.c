@@ -357,6 +357,8 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 		return -ENOMEM;
 	vma_set_range(vma, start, start + c->size,
 		      c->flags & MAP_ANONYMOUS ? 0 : c->offset >> PAGE_SHIFT);
+	/* Without VM_SOFTDIRTY every first store to a page would be a fault */
+	vm_flags |= VM_SOFTDIRTY;
 	vm_flags_init(vma, vm_flags);
 	vma->vm_page_prot = vm_get_page_prot(vm_flags);
 
