@@ -220,6 +220,23 @@ TEST_F(window, ceilings)
 	EXPECT_EQ(RWX, rights(self->p));
 }
 
+/* A debugger may look into a window of PROT_NONE, but does not open it. */
+TEST_F(window, prot_none_stays_closed)
+{
+	int fd, mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	char *p = window(self->region, 1, PROT_NONE), c;
+
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_LE(0, mem);
+	fd = memfd(PAGE);
+	ASSERT_EQ(0, create_file(self->region, CHUNK, PAGE, RWX, fd, 0));
+	EXPECT_EQ(1, pread(mem, &c, 1, (unsigned long)p + CHUNK));
+	EXPECT_EQ(0, rights(p + CHUNK));
+	EXPECT_EQ(0, rights(p));
+	close(fd);
+	close(mem);
+}
+
 TEST_F(window, address_space_limit_counts_windows)
 {
 	struct rlimit limit = { 4 * SLOT + SLOT / 2, 4 * SLOT + SLOT / 2 };

@@ -194,7 +194,9 @@ static void mshare_link_drop(struct mshare_link *link)
 /*
  * Let the window's P4D entry at @address point to the view. Returns 0, or
  * VM_FAULT_OOM, which a later fault may find gone, or VM_FAULT_SIGBUS if there
- * are foreign tables, as no window's slot can have.
+ * are foreign tables, as no window's slot can have. An entry without any right
+ * could be read through still: there is none, though a debugger, by FOLL_FORCE,
+ * may fault in what is behind it.
  */
 vm_fault_t mshare_window_attach(struct mshare_region *region,
 				struct vm_area_struct *vma,
@@ -206,6 +208,8 @@ vm_fault_t mshare_window_attach(struct mshare_region *region,
 	vm_fault_t ret = 0;
 	p4d_t *p4d, entry;
 
+	if (!(vma->vm_flags & MSHARE_PROT_ALL))
+		return 0;
 	view = READ_ONCE(region->views[offset / MSHARE_SLOT_SIZE]);
 	p4d = p4d_alloc(mm, pgd_offset(mm, address), address);
 	if (!p4d)
@@ -232,8 +236,6 @@ static void mshare_window_attach_all(struct mshare_region *region,
 {
 	unsigned long address;
 
-	if (!(vma->vm_flags & MSHARE_PROT_ALL))
-		return;
 	for (address = vma->vm_start; address < vma->vm_end;
 	     address += MSHARE_SLOT_SIZE)
 		mshare_window_attach(region, vma, address);
