@@ -311,6 +311,13 @@ TEST_F(window, mremap_is_refused)
 			TH_LOG("case %d: %m", i);
 	}
 	EXPECT_UNTOUCHED();
+	/* nor is what is there thrown away before it is refused */
+	to = shared_page(2 * PAGE);
+	EXPECT_EQ(MAP_FAILED, mremap(self->p, PAGE, PAGE,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(RW, rights(to));
+	EXPECT_UNTOUCHED();
 }
 
 TEST_F(window, partial_munmap_is_refused)

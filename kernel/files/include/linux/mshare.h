@@ -92,6 +92,7 @@ vm_fault_t mshare_handle_fault(struct vm_area_struct *vma,
 			       struct pt_regs *regs);
 void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		       unsigned long start, unsigned long end);
+bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
@@ -132,7 +133,8 @@ static inline struct mem_cgroup *mshare_mem_cgroup(const struct mm_struct *mm)
 	return NULL;
 }
 
-/* Macros: even empty functions would sway what is inlined in mm/rmap.c */
+/* Macros: even empty functions would sway the code around them */
+#define mshare_window_at(mm, address)	false
 #define mshare_should_defer(mm)		false
 #define mshare_batch_add(batch, host)	do { } while (0)
 #define mshare_batch_flush(batch)	do { } while (0)

@@ -395,6 +395,14 @@ void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma)
 		   stat.page_table_bytes >> 10);
 }
 
+/* Is there a window at an address of a process? Its mmap_lock is held. */
+bool mshare_window_at(struct mm_struct *mm, unsigned long address)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, address);
+
+	return vma && vma_is_mshare(vma);
+}
+
 /*
  * Advice that only changes how the VMA is inherited or read ahead is taken;
  * what would touch pages is not, in any VMA of a range that has a window.
