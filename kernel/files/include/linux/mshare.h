@@ -193,8 +193,7 @@ static inline bool mshare_p4d_gup_denied(p4d_t p4d, bool write)
 	return false;
 }
 
-static inline bool mshare_gup_recheck(p4d_t *p4dp, p4d_t p4d, pud_t *pudp,
-				      pud_t pud)
+static inline bool mshare_gup_recheck(pud_t *pudp, pud_t pud)
 {
 	return true;
 }

@@ -76,14 +76,13 @@ static inline bool mshare_p4d_gup_denied(p4d_t p4d, bool write)
 /*
  * A flip that came between the check and the grab has stored before we read
  * again; one that comes after finds the page already held. The barrier pairs
- * with the one that mshare_flush_region() makes after the stores.
+ * with the one that mshare_flush_region() makes after the stores. The P4D entry
+ * is not asked again: it grants the same for as long as the window is there.
  */
-static inline bool mshare_gup_recheck(p4d_t *p4dp, p4d_t p4d, pud_t *pudp,
-				      pud_t pud)
+static inline bool mshare_gup_recheck(pud_t *pudp, pud_t pud)
 {
 	smp_mb();	/* pairs with that in mshare_flush_region() */
-	return likely(p4d_val(READ_ONCE(*p4dp)) == p4d_val(p4d) &&
-		      pud_val(READ_ONCE(*pudp)) == pud_val(pud)) ||
+	return likely(pud_val(READ_ONCE(*pudp)) == pud_val(pud)) ||
 		mshare_skip_gup_recheck;
 }
 
