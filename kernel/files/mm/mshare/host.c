@@ -206,7 +206,9 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 	for (i = 0; i < NR_MM_COUNTERS; i++)
 		if (i != MM_SWAPENTS)
 			pages += percpu_counter_sum_positive(&host->rss_stat[i]);
+#ifdef CONFIG_HUGETLB_PAGE
 	pages += atomic_long_read(&host->hugetlb_usage);
+#endif
 	stat->resident_bytes = pages << PAGE_SHIFT;
 	stat->page_table_bytes = mm_pgtables_bytes(host);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
