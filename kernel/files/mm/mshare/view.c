@@ -410,7 +410,7 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address)
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior)
 {
-	VMA_ITERATOR(vmi, mm, start);
+	struct vma_iterator vmi;
 	struct vm_area_struct *vma;
 	int err = 0;
 
@@ -428,6 +428,8 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
+	vma_iter_init(&vmi, mm, untagged_addr_remote(mm, start));
+	end = untagged_addr_remote(mm, end);
 	for_each_vma_range(vmi, vma, end) {
 		if (vma_is_mshare(vma)) {
 			err = -EINVAL;
