@@ -158,6 +158,9 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 
 	if (release) {
 		mshare_link_put(link);
+		/* cgroup v1 without its OOM killer: told once for each fault */
+		if (ret & VM_FAULT_OOM)
+			mem_cgroup_oom_synchronize(true);
 		if (ret & VM_FAULT_ERROR)
 			return VM_FAULT_RETRY;
 		if (!(ret & VM_FAULT_RETRY))
