@@ -261,7 +261,10 @@ static inline unsigned long mshare_region_size(struct mshare_region *region)
 	return smp_load_acquire(&region->size);
 }
 
-/* Page aligned, not empty, and within the region? */
+/*
+ * Page aligned, not empty, and within the region? And within the addresses of
+ * the caller, who may be a program of 32 bits: do_vmi_munmap() goes by these.
+ */
 static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
 				   u64 size)
 {
@@ -269,7 +272,7 @@ static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
 
 	return size && !((offset | size) & ~PAGE_MASK) &&
 		!check_add_overflow(offset, size, &end) &&
-		end <= mshare_region_size(region);
+		end <= mshare_region_size(region) && end <= TASK_SIZE;
 }
 
 /* host.c */
