@@ -305,9 +305,12 @@ def instructions_table(results):
         for arm in arms.in_order(results.arms(), order):
             values = results.values(arm, workload, clients, metric)
             if values:
-                rows.append((what, arm, with_interval(values, count), str(len(values)),
-                             "" if arm == base or not first else f"{100 * (stats.median(values) / stats.median(first) - 1):+.2f} %"))
-    return Table(("what", "arm", "instructions", "n", "against mprotect, stock"), rows)
+                against = ""
+                if first and arm != base:
+                    share = stats.median(values) / stats.median(first)
+                    against = f"1 / {ratio(1 / share)}" if order == arms.FLIP else f"{100 * (share - 1):+.2f} %"
+                rows.append((what, arm, with_interval(values, count), str(len(values)), against))
+    return Table(("what", "arm", "instructions", "n", "against mprotect, or stock"), rows)
 
 
 def arms_list(known, found):
