@@ -482,10 +482,10 @@ static void mshare_flip_fast(struct mshare_flip *flip)
  */
 static int mshare_flip_leaves(struct mshare_flip *flip)
 {
+	VMA_ITERATOR(vmi, flip->region->host, flip->start);
 	unsigned long start = flip->start & PUD_MASK;
 	unsigned long end = ALIGN(flip->end, PUD_SIZE), addr;
 	struct mshare_region *region = flip->region;
-	VMA_ITERATOR(vmi, region->host, flip->start);
 	struct mshare_chunk *chunk;
 	struct vm_area_struct *vma;
 	struct mmu_gather tlb;
