@@ -68,9 +68,6 @@
 #define RELIEF_TIMEOUT_US	100000
 #define RELIEF_POLL_US		200
 
-/* How often one closing is reopened for the sake of a header lock */
-#define MAX_RECLOSINGS		10
-
 typedef enum ClosingKind
 {
 	CLOSING_NONE,
@@ -744,7 +741,7 @@ worker_relieve(void)
 	SpinLockAcquire(&shared->mutex);
 	reclosing = ++shared->closing.reclosings;
 	SpinLockRelease(&shared->mutex);
-	if (reclosing > MAX_RECLOSINGS)
+	if (reclosing > mshare_debug_max_reclosings)
 	{
 		ereport(WARNING,
 				(errmsg("the closing of the buffer pool is given up"),
@@ -776,7 +773,7 @@ worker_relieve(void)
 			(errmsg("pg_mshare: buffer pool reopened for a moment, as %s (%d of %d)",
 					locked ? "a process had to write while it held a buffer header's spinlock" :
 					"the kernel dropped events, and a process may hold a buffer header's spinlock",
-					reclosing, MAX_RECLOSINGS)));
+					reclosing, mshare_debug_max_reclosings)));
 	LWLockRelease(shared->lock);
 }
 

@@ -83,6 +83,7 @@ int			mshare_freeze_timeout = 10000;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
 bool		mshare_debug_ignore_header_lock = false;
+int			mshare_debug_max_reclosings = MAX_RECLOSINGS;
 int			mshare_debug_max_ranges = POOL_MAX_RANGES;
 
 const Provider *provider = NULL;
@@ -161,6 +162,14 @@ define_settings(void)
 							 false,
 							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_mshare.debug_max_reclosings",
+							"Limits how often a closing is reopened for the sake of a header lock.",
+							"For tests only.",
+							&mshare_debug_max_reclosings,
+							MAX_RECLOSINGS, 0, MAX_RECLOSINGS,
+							PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("pg_mshare.debug_max_ranges",
 							"Limits the ranges of different protection.",

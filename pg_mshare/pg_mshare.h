@@ -137,6 +137,9 @@ typedef enum KernelWaits
 
 #define MAX_FREEZE_TIMEOUT_MS 60000
 
+/* How often one closing is reopened for the sake of a header lock */
+#define MAX_RECLOSINGS		10
+
 extern char *mshare_path;
 extern bool mshare_populate;
 extern int	mshare_huge_pages;
@@ -145,6 +148,7 @@ extern int	mshare_freeze_timeout;	/* ms */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
 extern bool mshare_debug_ignore_header_lock;
+extern int	mshare_debug_max_reclosings;
 extern int	mshare_debug_max_ranges;
 
 extern void mshare_set_kernel_waits(KernelWaits waits);

@@ -91,13 +91,16 @@ unlike($log, qr/PANIC/, 'without a PANIC');
 my $under_lock = () = $log =~ /waits under a buffer header's lock/g;
 cmp_ok($under_lock, '>', 0, "writers that were parked under a header lock: $under_lock");
 
-# control: without the rule such writers stay where they are
-$node->append_conf('postgresql.conf', 'pg_mshare.debug_ignore_header_lock = on');
-$node->restart;
-$admin = $node->background_psql('postgres', on_error_stop => 0);
-$admin->query_safe('SELECT pg_mshare_thaw()');
-my $offset = -s $node->logfile;
-my $worker = worker_pid($node);
+my ($offset, $worker);
+sub restart_with
+{
+	$node->append_conf('postgresql.conf', "$_[0]\n");
+	$node->restart;
+	$admin = $node->background_psql('postgres', on_error_stop => 0);
+	$admin->query_safe('SELECT pg_mshare_thaw()');
+	$offset = -s $node->logfile;
+	$worker = worker_pid($node);
+}
 
 # Close the pool at some moment of a storm, until that catches one under the lock.
 sub catch_one
@@ -119,6 +122,24 @@ sub catch_one
 	}
 	return 0;
 }
+
+# a closing that would have to be reopened too often is given up, with an ERROR
+restart_with('pg_mshare.debug_max_reclosings = 0');
+ok(catch_one(q{DO $$ BEGIN
+	PERFORM pg_mshare_flip('r', '50 ms');
+EXCEPTION WHEN operator_intervention THEN
+	RAISE LOG 'flip: %', SQLERRM;
+END $$}), 'one waits under a header lock, and the closing may not be reopened');
+ok(wait_until(60, sub { slurp_file($node->logfile, $offset) =~ /the closing of the buffer pool is given up/ }),
+	'... so it is given up');
+ok(wait_until(60, sub { slurp_file($node->logfile, $offset) =~ /flip: the freeze worker has ended the closing/ }),
+	'... with an ERROR');
+is(scalar(grep { finished($_, 60) } @readers), 6, '... and all go on');
+$_->quit for @readers;
+is(status($node, 'protection'), 'rw', '... as the pool is open');
+
+# control: without the rule such writers stay where they are
+restart_with('pg_mshare.debug_ignore_header_lock = on');
 ok(catch_one(q{SELECT pg_mshare_flip('r', '50 ms')}), 'control: without the rule one is caught');
 finished($_, 60) for @readers;
 $_->quit for @readers;
