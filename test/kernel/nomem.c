@@ -288,6 +288,51 @@ static int poke(FIXTURE_DATA(nomem) *self)
 		-ENOMEM : 0;
 }
 
+/* A denial is one also if it cannot be told; and lost is what was not told. */
+static int be_denied(FIXTURE_DATA(nomem) *self)
+{
+	struct mshare_event event = {};
+
+	while (!next_event(self->region, &event, 0))
+		;
+	/* how it is denied may get lost with the signal's siginfo */
+	if (!touch(self->p + spots[CLOSED], PROT_WRITE))
+		return -EIO;
+	if (next_event(self->region, &event, 0))
+		return 0;		/* none was queued: the next is LOST */
+	return event.region_offset == spots[CLOSED] ? 0 : -EIO;
+}
+
+/* A wait that finds no memory is tried again, as any fault. */
+static int be_kept_waiting(FIXTURE_DATA(nomem) *self)
+{
+	int err = fault_mode(self->region, MSHARE_FAULT_WAIT, 0, 1000000);
+
+	if (err)
+		return err;
+	err = touch(self->p + spots[CLOSED], PROT_WRITE) ? 0 : -EIO;
+	return err ?: fault_mode(self->region, MSHARE_FAULT_SIGNAL, 0, 0);
+}
+
+static int advise(FIXTURE_DATA(nomem) *self, int advice)
+{
+	struct mshare_advise a = { spots[OPEN_4], PAGE, advice };
+	int err = result(ioctl(self->region, MSHAREFS_ADVISE, &a));
+
+	/* EAGAIN is what madvise() says when a mapping cannot be split */
+	return err == -EAGAIN ? -ENOMEM : err;
+}
+
+static int advise_huge(FIXTURE_DATA(nomem) *self)
+{
+	return advise(self, MADV_HUGEPAGE);
+}
+
+static int advise_populate(FIXTURE_DATA(nomem) *self)
+{
+	return advise(self, MADV_POPULATE_WRITE);
+}
+
 static int mount_one(FIXTURE_DATA(nomem) *self)
 {
 	if (mount("msharefs", self->dir, "msharefs", 0, "size=1m"))
@@ -321,6 +366,10 @@ static const struct call {
 	{ "fork",			fork_with_windows,	LAYOUT },
 	{ "fault",			fault_in,		LAYOUT },
 	{ "write by process_vm_writev",	poke,			LAYOUT },
+	{ "a denied access",		be_denied,		LAYOUT },
+	{ "an access that waits",	be_kept_waiting,	LAYOUT },
+	{ "advise huge pages",		advise_huge,		LAYOUT },
+	{ "populate",			advise_populate,	LAYOUT },
 	{ "mount",			mount_one,		LAYOUT },
 };
 
