@@ -71,7 +71,7 @@ static void store(char *p)
 		((volatile char *)p)[i * PAGE] = 1;
 }
 
-static void load(const char *p)
+static void load(char *p)
 {
 	for (int i = 0; i < PAGES; i++)
 		(void)((const volatile char *)p)[i * PAGE];
@@ -80,50 +80,38 @@ static void load(const char *p)
 static int file;		/* shared memory, all its pages allocated */
 static int tube[2], null;
 
+/* What touching all of a new mapping takes */
+static inline uint64_t touch(int flags, int fd, void (*access)(char *))
+{
+	char *p = map(flags, fd);
+	uint64_t start = ticks();
+
+	access(p);
+	start = ticks() - start;
+	unmap(p);
+	return start;
+}
+
 /* Each runs one batch and returns its ticks. */
 
 static uint64_t anon_store(void)
 {
-	char *p = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	uint64_t start = ticks();
-
-	store(p);
-	start = ticks() - start;
-	unmap(p);
-	return start;
+	return touch(MAP_PRIVATE | MAP_ANONYMOUS, -1, store);
 }
 
 static uint64_t anon_load(void)
 {
-	char *p = map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	uint64_t start = ticks();
-
-	load(p);
-	start = ticks() - start;
-	unmap(p);
-	return start;
+	return touch(MAP_PRIVATE | MAP_ANONYMOUS, -1, load);
 }
 
 static uint64_t shared_store(void)
 {
-	char *p = map(MAP_SHARED, file);
-	uint64_t start = ticks();
-
-	store(p);
-	start = ticks() - start;
-	unmap(p);
-	return start;
+	return touch(MAP_SHARED, file, store);
 }
 
 static uint64_t private_store(void)
 {
-	char *p = map(MAP_PRIVATE, file);
-	uint64_t start = ticks();
-
-	store(p);
-	start = ticks() - start;
-	unmap(p);
-	return start;
+	return touch(MAP_PRIVATE, file, store);
 }
 
 /* What munmap() of touched memory takes, per page */
