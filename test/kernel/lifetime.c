@@ -357,30 +357,36 @@ static void *watch_cpu(void *arg)
 	return NULL;
 }
 
-/*
- * A terabyte with a quarter of a million page tables takes its time to go, but
- * not all of a CPU's: nobody waits for it long.
- */
+/* A terabyte with a quarter of a million page tables: a region, and a window */
+static void make_terabyte(struct __test_metadata *_metadata, int *fd, char **p)
+{
+	int object = memfd(CHUNK);
+
+	*fd = region(2);
+	ASSERT_LE(0, *fd);
+	for (unsigned long at = 0; at < 2 * SLOT; at += CHUNK) {
+		ASSERT_EQ(0, create_file(*fd, at, CHUNK, RW, object, 0));
+	}
+	close(object);
+	*p = window(*fd, 2, RW);
+	ASSERT_NE(MAP_FAILED, *p);
+	for (unsigned long at = 0; at < 2 * SLOT; at += 2 * PMD)
+		(*p)[at] = 1;
+	EXPECT_LT(SLOT / PMD * PAGE, region_stat(*fd).page_table_bytes);
+}
+
+/* It takes its time to go, but not all of a CPU's: nobody waits for it long. */
 static void expect_no_stall(struct __test_metadata *_metadata, bool by_unmap)
 {
 	struct watch watch = { .cpu = nr_cpus() - 1 };
-	int fd = region(2), object = memfd(CHUNK);
 	double start, took;
 	pthread_t thread;
 	char *p;
+	int fd;
 
 	if (meminfo_kb("MemAvailable") < 2 << 20)
 		SKIP(return, "less than 2 GiB of memory for page tables");
-	ASSERT_LE(0, fd);
-	for (unsigned long at = 0; at < 2 * SLOT; at += CHUNK) {
-		ASSERT_EQ(0, create_file(fd, at, CHUNK, RW, object, 0));
-	}
-	close(object);
-	p = window(fd, 2, RW);
-	ASSERT_NE(MAP_FAILED, p);
-	for (unsigned long at = 0; at < 2 * SLOT; at += 2 * PMD)
-		p[at] = 1;
-	EXPECT_LT(SLOT / PMD * PAGE, region_stat(fd).page_table_bytes);
+	make_terabyte(_metadata, &fd, &p);
 
 	pthread_create(&thread, NULL, watch_cpu, &watch);
 	pin_to(watch.cpu);
@@ -410,6 +416,44 @@ TEST_F_TIMEOUT(lifetime, a_terabyte_goes_without_a_stall, 600)
 TEST_F_TIMEOUT(lifetime, a_terabyte_is_unmapped_without_a_stall, 600)
 {
 	expect_no_stall(_metadata, true);
+}
+
+static void *unmap_terabyte(void *arg)
+{
+	return (void *)(long)unmap(*(int *)arg, 0, 2 * SLOT);
+}
+
+/* A fault in what is being unmapped waits for that, but not beyond SIGKILL. */
+TEST_F_TIMEOUT(lifetime, who_faults_in_a_terabyte_that_goes_can_be_killed, 600)
+{
+	double start, died, took;
+	pthread_t thread;
+	void *err;
+	pid_t pid;
+	int fd;
+	char *p;
+
+	if (meminfo_kb("MemAvailable") < 2 << 20)
+		SKIP(return, "less than 2 GiB of memory for page tables");
+	make_terabyte(_metadata, &fd, &p);
+
+	start = now();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_terabyte, &fd));
+	sleep_us(200000);
+	pid = fork_on(-1);
+	if (!pid) {
+		p[0] = 1;
+		_exit(0);	/* not denied: the unmapping was over */
+	}
+	sleep_us(200000);
+	kill(pid, SIGKILL);
+	EXPECT_EQ(SIGKILL, child_status(pid));
+	died = now() - start;
+	pthread_join(thread, &err);
+	took = now() - start;
+	EXPECT_EQ(NULL, err);
+	EXPECT_GT(took / 2, died);
+	TH_LOG("died after %.2f s, gone after %.2f s", died, took);
 }
 
 TEST_HARNESS_MAIN

@@ -54,14 +54,27 @@ bool mshare_fault_fits(struct mshare_region *region,
 			linear_page_index(host_vma, offset));
 }
 
-/* Find and lock the host VMA, by its own lock where the window's is held. */
+/*
+ * Find and lock the host VMA, by its own lock where the window's is held. An
+ * UNMAP of a terabyte has the mmap_lock for seconds: who can be told to come
+ * again is let go by a fatal signal, and who must not sleep does not.
+ */
 static struct vm_area_struct *mshare_lock_host(struct mm_struct *host,
 					       unsigned long offset,
 					       unsigned int flags)
 {
 	if (flags & FAULT_FLAG_VMA_LOCK)
 		return lock_vma_under_rcu(host, offset);
-	mmap_read_lock(host);
+	if (flags & FAULT_FLAG_RETRY_NOWAIT) {
+		if (!mmap_read_trylock(host))
+			return ERR_PTR(-EAGAIN);
+	} else if (flags & FAULT_FLAG_ALLOW_RETRY &&
+		   flags & FAULT_FLAG_KILLABLE) {
+		if (mmap_read_lock_killable(host))
+			return ERR_PTR(-EINTR);
+	} else {
+		mmap_read_lock(host);
+	}
 	return vma_lookup(host, offset);
 }
 
@@ -113,6 +126,11 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 		return ret;
 
 	host_vma = mshare_lock_host(host, offset, flags);
+	if (IS_ERR(host_vma)) {
+		if (!(flags & FAULT_FLAG_RETRY_NOWAIT))
+			mshare_unlock_window(vma, flags);
+		return VM_FAULT_RETRY;
+	}
 	if (!host_vma) {
 		if (flags & FAULT_FLAG_VMA_LOCK) {
 			/* a hole, or locked: look again with the mmap_lock */
@@ -217,7 +235,8 @@ struct page *mshare_follow_page(struct vm_area_struct *vma,
 	struct vm_area_struct *host_vma;
 	struct page *page = NULL;
 
-	mmap_read_lock(region->host);
+	if (mmap_read_lock_killable(region->host))
+		return ERR_PTR(-EINTR);
 	host_vma = vma_lookup(region->host, offset);
 	if (!host_vma || !mshare_allowed(region, host_vma, offset, access))
 		goto out;
