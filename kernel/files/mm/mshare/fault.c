@@ -120,7 +120,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	struct mem_cgroup *old;
 	vm_fault_t ret;
 
-	atomic64_inc(&link->faults);
+	percpu_counter_inc(&region->faults);
 	ret = mshare_window_attach(region, vma, address);
 	if (ret)
 		return ret;

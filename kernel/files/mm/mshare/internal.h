@@ -25,6 +25,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/msharefs.h>
 #include <linux/mutex.h>
+#include <linux/percpu_counter.h>
 #include <linux/poll.h>
 #include <linux/refcount.h>
 #include <linux/shmem_fs.h>
@@ -166,8 +167,8 @@ struct mshare_events {
  * @events: the denials
  * @fault_mode: what becomes of a denied access
  * @writers: struct files that are open for writing
+ * @faults: taken in windows
  * @waits: faults that waited
- * @faults: taken in windows, by mms that have gone
  * @flips: PROTECTs that changed something
  * @flip_entries: page-table entries that they wrote
  * @shootdowns: rounds of interrupts
@@ -197,9 +198,9 @@ struct mshare_region {
 	struct mshare_fault_mode fault_mode;
 	unsigned int writers;
 
+	struct percpu_counter faults;
 	atomic64_t waits;
 	atomic64_t windows;
-	atomic64_t faults;
 	atomic64_t flips;
 	atomic64_t flip_entries;
 	atomic64_t shootdowns;
@@ -215,7 +216,6 @@ struct mshare_region {
  * @in_region: region->links, under region->links_lock
  * @waiting: its threads' accesses that wait; under region->wait_lock
  * @nr_waiting: their number
- * @faults: taken by this mm
  */
 struct mshare_link {
 	refcount_t refs;
@@ -226,7 +226,6 @@ struct mshare_link {
 	struct list_head in_region;
 	struct list_head waiting;
 	unsigned int nr_waiting;
-	atomic64_t faults;
 };
 
 /* msharefs.c */

@@ -33,7 +33,9 @@ struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 		return ERR_PTR(-ENOSPC);
 	}
 	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
-	if (!region) {
+	if (!region ||
+	    percpu_counter_init(&region->faults, 0, GFP_KERNEL_ACCOUNT)) {
+		kfree(region);
 		atomic_long_dec(&fs->regions);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -94,6 +96,7 @@ static void mshare_region_free(struct mshare_region *region)
 		mshare_fs_uncharge(fs, PAGE_SIZE);
 	}
 	kvfree(region->views);
+	percpu_counter_destroy(&region->faults);
 	atomic_long_dec(&fs->regions);
 	mshare_fs_put(fs);
 }
@@ -263,7 +266,6 @@ static long mshare_ioctl_advise(struct mshare_region *region, void __user *arg)
 static long mshare_ioctl_stat(struct mshare_region *region, void __user *arg)
 {
 	struct mshare_stat stat = {};
-	struct mshare_link *link;
 	u32 head[2];
 
 	if (copy_from_user(head, arg, sizeof(head)))
@@ -273,12 +275,8 @@ static long mshare_ioctl_stat(struct mshare_region *region, void __user *arg)
 
 	stat.size = sizeof(stat);
 	stat.windows = atomic64_read(&region->windows);
-	spin_lock(&region->links_lock);
-	stat.processes = region->nr_links;
-	stat.faults = atomic64_read(&region->faults);
-	list_for_each_entry(link, &region->links, in_region)
-		stat.faults += atomic64_read(&link->faults);
-	spin_unlock(&region->links_lock);
+	stat.processes = READ_ONCE(region->nr_links);
+	stat.faults = percpu_counter_sum(&region->faults);
 	stat.flips = atomic64_read(&region->flips);
 	stat.flip_entries = atomic64_read(&region->flip_entries);
 	stat.shootdowns = atomic64_read(&region->shootdowns);

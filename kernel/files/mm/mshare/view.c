@@ -186,7 +186,6 @@ static void mshare_link_drop(struct mshare_link *link)
 	spin_lock(&region->links_lock);
 	list_del(&link->in_region);
 	region->nr_links--;
-	atomic64_add(atomic64_read(&link->faults), &region->faults);
 	spin_unlock(&region->links_lock);
 	mshare_link_put(link);
 }
