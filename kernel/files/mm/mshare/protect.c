@@ -427,6 +427,18 @@ static void mshare_flip_flush(struct mshare_flip *flip)
 		mshare_flush_region(flip->region, false);
 }
 
+/* Host VMAs were split, and their flags have changed: tidy up behind it. */
+static void mshare_flip_finish(struct mshare_flip *flip)
+{
+	unsigned long start = flip->start & PUD_MASK, addr;
+	unsigned long end = ALIGN(flip->end, PUD_SIZE);
+
+	mshare_merge(flip->region, start, end);
+	for (addr = start; addr < end; addr += PUD_SIZE)
+		if (mshare_chunk(flip->region, addr))
+			mshare_chunk_refresh(flip->region, addr);
+}
+
 /* With pieces: the host's VMAs and leaves change too. */
 static int mshare_flip_slow(struct mshare_flip *flip)
 {
@@ -434,7 +446,6 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 	struct mm_struct *host = region->host;
 	struct mshare_piece *piece;
 	struct mmu_gather tlb;
-	unsigned long addr;
 	int err;
 
 	if (mmap_write_lock_killable(host))
@@ -455,11 +466,7 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 	mshare_flip_open(flip, &tlb);
 	mshare_finish_deferred(region, &tlb);
 out:
-	mshare_merge(region, flip->start & PUD_MASK,
-		     ALIGN(flip->end, PUD_SIZE));
-	for (addr = flip->start & PUD_MASK; addr < flip->end; addr += PUD_SIZE)
-		if (mshare_chunk(region, addr))
-			mshare_chunk_refresh(region, addr);
+	mshare_flip_finish(flip);
 	mmap_write_unlock(host);
 	return err;
 }
@@ -532,10 +539,7 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 			mshare_view_link(region, addr, MSHARE_PROT_ALL);
 	}
 out:
-	mshare_merge(region, start, end);
-	for (addr = start; addr < end; addr += PUD_SIZE)
-		if (mshare_chunk(region, addr))
-			mshare_chunk_refresh(region, addr);
+	mshare_flip_finish(flip);
 	mmap_write_unlock(region->host);
 	return err;
 }
