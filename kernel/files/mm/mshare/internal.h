@@ -41,7 +41,7 @@ struct mshare_wait;
 #define MSHARE_PROT_ALL		(VM_READ | VM_WRITE | VM_EXEC)
 
 /* More sharers than this: flush_tlb_all() is cheaper than a walk over them. */
-#define MSHARE_FLUSH_ALL_LINKS	1024
+#define MSHARE_FLUSH_ALL_LINKS	1536
 
 /**
  * struct mshare_fs - a mounted msharefs; lives as long as its last region
