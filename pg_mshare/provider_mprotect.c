@@ -106,8 +106,8 @@ install_flip_signal(void)
 	if (sigaction(FLIP_SIGNAL, NULL, &old) == 0 && old.sa_handler != SIG_DFL)
 		ereport(FATAL,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("signal %d is in use by another library", FLIP_SIGNAL),
-				 errhint("Remove the other library from shared_preload_libraries, or set pg_mshare.provider to mshare or off.")));
+				 errmsg("signal %d is already in use", FLIP_SIGNAL),
+				 errhint("Remove the library that handles it from shared_preload_libraries, start the server where it is not ignored, or set pg_mshare.provider to mshare or off.")));
 
 	sigfillset(&action.sa_mask);
 	if (sigaction(FLIP_SIGNAL, &action, NULL) < 0)

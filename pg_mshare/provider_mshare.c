@@ -126,8 +126,7 @@ region_create_mapping(int fd, Size bytes, int flags)
 	struct mshare_create create = {
 		.size = bytes,
 		.prot = PROT_READ | PROT_WRITE,
-		.flags = MAP_SHARED | MAP_ANONYMOUS | flags |
-		(mshare_populate ? MAP_POPULATE : 0),
+		.flags = MAP_SHARED | MAP_ANONYMOUS | flags,
 		.fd = (__u32) -1,
 	};
 
@@ -180,6 +179,26 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 	return true;
 }
 
+/* Allocate it all, with its page tables, or say why not. */
+static bool
+region_populate(int fd, Size bytes, int elevel)
+{
+	struct mshare_advise advise = {
+		.size = bytes,
+		.advice = MADV_POPULATE_WRITE,
+	};
+
+	if (ioctl(fd, MSHAREFS_ADVISE, &advise) == 0)
+		return true;
+	ereport(elevel,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("could not populate %zu bytes of shared memory in the region: %m",
+					bytes),
+			 errhint("Reduce shared_buffers, raise the limit size= of the mount on \"%s\", or set pg_mshare.populate to off.",
+					 mshare_path)));
+	return false;
+}
+
 /* A window is whole slots, however small the pool is. */
 static char *
 region_map(int fd, Size window, int elevel)
@@ -230,7 +249,8 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 				(errcode_for_file_access(),
 				 errmsg("could not set the size of the region to %zu GB: %m",
 						window >> 30)));
-	else if (region_fill(fd, bytes, page_size, elevel))
+	else if (region_fill(fd, bytes, page_size, elevel) &&
+			 (!mshare_populate || region_populate(fd, *bytes, elevel)))
 		base = region_map(fd, window, elevel);
 
 	if (base == NULL)

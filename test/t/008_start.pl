@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use lib '.';
 use MshareTest;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -19,7 +20,7 @@ sub restart_with
 	$node->stop('fast', fail_ok => 1);
 	$node->append_conf('postgresql.conf', "$_ = $settings{$_}") for keys %settings;
 	my $started = $node->start(fail_ok => 1);
-	is($started ? 1 : 0, $up ? 1 : 0, join(', ', map { "$_ = $settings{$_}" } sort keys %settings)
+	is($started ? 1 : 0, $up ? 1 : 0, (join(', ', map { "$_ = $settings{$_}" } sort keys %settings) || 'as it is')
 		. ($up ? ': starts' : ': does not start'));
 	return slurp_file($node->logfile, $offset);
 }
@@ -58,13 +59,17 @@ SKIP:
 		'mode=1777,size=1m' => qr{FATAL:  could not map \d+ bytes of shared memory into the region.*HINT:  Reduce shared_buffers, or raise the limit size=}s,
 		'mode=1777,nr_regions=1' => qr{FATAL:  could not create a region in .*HINT:  The mount's limit nr_regions= is reached}s);
 
-	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys %refusals
+	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys(%refusals) + 2
 	  unless $has_msharefs && -d '/var/tmp/mshare-mode=0700';
 	for my $options (sort keys %refusals)
 	{
 		$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-$options'");
 		like($log, $refusals{$options}, 'and says why');
 	}
+	# room for the pool, but not for its page tables
+	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=65600k'", 'pg_mshare.populate' => 'on');
+	like($log, qr{FATAL:  could not populate \d+ bytes of shared memory in the region.*HINT:  Reduce shared_buffers, raise the limit size=}s,
+		'and says why');
 	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 }
 
@@ -90,6 +95,18 @@ isnt(system('prlimit', "--as=$limit", $node->installed_command('pg_ctl'),
 		'-D', $node->data_dir, '-l', $node->logfile, '-w', 'start'), 0, 'with a limit on address space it does not start');
 like(slurp_file($node->logfile, $offset), $refusal, 'and says what to do');
 $node->append_conf('postgresql.conf', 'shared_buffers = 64MB');
+
+# a signal that somebody else has
+SKIP:
+{
+	skip 'provider mshare needs no signal', 2 unless $provider eq 'mprotect';
+	my $signal = POSIX::SIGRTMIN() + 5;
+
+	POSIX::sigaction($signal, POSIX::SigAction->new('IGNORE'));
+	$log = restart_with(0);
+	like($log, qr/FATAL:  signal $signal is already in use.*HINT:  Remove the library/s, 'with the signal ignored, and says why');
+	POSIX::sigaction($signal, POSIX::SigAction->new('DEFAULT'));
+}
 
 # no room for the freeze worker: the server runs, and closes nothing
 restart_with(1, max_worker_processes => 0);
