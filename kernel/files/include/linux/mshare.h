@@ -9,16 +9,10 @@
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 
-struct follow_page_context;
 struct mmu_gather;
 struct page;
 struct pt_regs;
 struct seq_file;
-
-typedef struct page *(*mshare_follow_t)(struct vm_area_struct *vma,
-					unsigned long address,
-					unsigned int flags,
-					struct follow_page_context *ctx);
 
 #ifdef CONFIG_MSHARE
 
@@ -96,10 +90,12 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
-struct page *mshare_follow_page(struct vm_area_struct *vma,
-				unsigned long address, unsigned int flags,
-				struct follow_page_context *ctx,
-				mshare_follow_t follow);
+struct vm_area_struct *mshare_gup_enter(struct vm_area_struct *window,
+					unsigned long *address,
+					unsigned int flags);
+struct page *mshare_gup_leave(struct vm_area_struct *host_vma,
+			      unsigned long offset, unsigned int flags,
+			      struct page *page);
 
 /* Was this SIGSEGV a denial, not a hole? */
 static inline bool mshare_fault_denied(vm_fault_t fault)
@@ -169,13 +165,19 @@ static inline void mshare_show_smap(struct seq_file *seq,
 {
 }
 
-static inline struct page *mshare_follow_page(struct vm_area_struct *vma,
-					      unsigned long address,
-					      unsigned int flags,
-					      struct follow_page_context *ctx,
-					      mshare_follow_t follow)
+static inline struct vm_area_struct *
+mshare_gup_enter(struct vm_area_struct *window, unsigned long *address,
+		 unsigned int flags)
 {
-	return NULL;
+	return window;
+}
+
+static inline struct page *mshare_gup_leave(struct vm_area_struct *host_vma,
+					    unsigned long offset,
+					    unsigned int flags,
+					    struct page *page)
+{
+	return page;
 }
 
 static inline bool mshare_fault_denied(vm_fault_t fault)
