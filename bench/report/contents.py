@@ -322,8 +322,11 @@ def failures(results):
     def place(row):
         return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
 
-    items = [f"{row.arm} could not be measured here: {row.note}" for row in
-             {(row.arm, row.note): row for row in results.select("unavailable")}.values()]
+    missing = {}
+    for row in results.select("unavailable"):
+        missing.setdefault((row.workload, row.note), []).append(row.arm)
+    items = [f"`{workload}` could not be measured here: {note} (" + ", ".join(dict.fromkeys(found)) + ")"
+             for (workload, note), found in missing.items()]
     items += [f"{place(row)}: {row.note}" for row in results.select("failed")]
     items += [f"{place(row)}: {count(row.value)} client errors" for row in results.select("client_errors") if row.value]
     compared = len(results.select("sums_compared"))
@@ -443,7 +446,7 @@ def _server_blocks(results, latencies, order, data_bytes, wide):
                    "only, and when it has read every page of the table" + (f" of {wide} MiB" if wide else "") + ". The last column is what the machine's page "
                    "tables grew by from before the server's start until all data were in buffers, shared tables among them.")
         yield one_backend_table(results)
-    if results.select(workload="backends"):
+    if results.select("page_table_bytes", "backends"):
         yield Heading("Connected backends")
         yield Text("Page tables are the machine's `PageTables` with all backends connected, less those before "
                    "they came. A backend that only pins every buffer shows what buffer headers, catalogs and its own "
