@@ -146,6 +146,8 @@ struct mshare_piece {
  * @last: their end; not above @first if there are none
  * @pieces: the rest of the range: head and tail
  * @entries: table entries written
+ * @takes: rights that some whole chunk has and shall not have
+ * @gives: rights that one has not and shall have
  * @host: host VMAs and leaves are concerned, not views only
  * @changed: something was
  * @flush: rights were taken
@@ -157,6 +159,7 @@ struct mshare_flip {
 	unsigned long first, last;
 	struct mshare_piece pieces[2];
 	u64 entries;
+	unsigned long takes, gives;
 	bool host;
 	bool changed;
 	bool flush;
@@ -217,13 +220,14 @@ static struct mshare_piece *mshare_pieces_end(struct mshare_flip *flip)
 	return flip->pieces + ARRAY_SIZE(flip->pieces);
 }
 
-/* The chunk at @addr, if anything is mapped in it. */
-static struct mshare_chunk *mshare_mapped_chunk(struct mshare_flip *flip,
-						unsigned long addr)
+/* The chunk at @addr; @prev is the one before it, if the caller has had it. */
+static struct mshare_chunk *mshare_next_chunk(struct mshare_flip *flip,
+					      struct mshare_chunk *prev,
+					      unsigned long addr)
 {
-	struct mshare_chunk *chunk = mshare_chunk(flip->region, addr);
-
-	return chunk && chunk->mapped ? chunk : NULL;
+	if (prev && pud_index(addr))
+		return prev + 1;
+	return mshare_chunk(flip->region, addr);
 }
 
 /* May all of a piece have this protection, and has it not? */
@@ -252,19 +256,21 @@ static int mshare_flip_check_piece(struct mshare_flip *flip,
 /* The same for the range; and is anything mapped in it? */
 static int mshare_flip_check(struct mshare_flip *flip)
 {
-	struct mshare_chunk *chunk;
+	struct mshare_chunk *chunk = NULL;
 	struct mshare_piece *piece;
 	bool mapped = false;
 	unsigned long addr;
 	int err;
 
 	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (!chunk)
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (!chunk || !chunk->mapped)
 			continue;
 		mapped = true;
 		if (flip->prot & ~chunk->ceiling)
 			return -EACCES;
+		flip->takes |= chunk->prot & ~flip->prot;
+		flip->gives |= flip->prot & ~chunk->prot;
 		if (chunk->pieces)
 			flip->host = true;
 	}
@@ -322,12 +328,12 @@ static void mshare_flip_view(struct mshare_flip *flip, unsigned long addr,
 /* Take from whole chunks what they shall not have. */
 static void mshare_flip_close(struct mshare_flip *flip)
 {
-	struct mshare_chunk *chunk;
+	struct mshare_chunk *chunk = NULL;
 	unsigned long addr;
 
 	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (!chunk || !(chunk->prot & ~flip->prot))
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (!chunk || !chunk->mapped || !(chunk->prot & ~flip->prot))
 			continue;
 		mshare_flip_view(flip, addr, chunk->prot & flip->prot);
 		flip->flush = true;
@@ -389,13 +395,13 @@ static void mshare_flip_restore(struct mshare_flip *flip,
 /* Give what is to be given; rights taken are gone from every TLB. */
 static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 {
-	struct mshare_chunk *chunk;
+	struct mshare_chunk *chunk = NULL;
 	struct mshare_piece *piece;
 	unsigned long addr;
 
 	for (addr = flip->first; addr < flip->last; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (!chunk)
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (!chunk || !chunk->mapped)
 			continue;
 		if (chunk->pieces)
 			mshare_flip_restore(flip, tlb, addr);
@@ -477,9 +483,12 @@ out:
  */
 static void mshare_flip_fast(struct mshare_flip *flip)
 {
-	mshare_flip_close(flip);
-	mshare_flip_flush(flip);
-	mshare_flip_open(flip, NULL);
+	if (flip->takes) {
+		mshare_flip_close(flip);
+		mshare_flip_flush(flip);
+	}
+	if (flip->gives)
+		mshare_flip_open(flip, NULL);
 }
 
 /*
@@ -493,7 +502,7 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 	unsigned long start = flip->start & PUD_MASK;
 	unsigned long end = ALIGN(flip->end, PUD_SIZE), addr;
 	struct mshare_region *region = flip->region;
-	struct mshare_chunk *chunk;
+	struct mshare_chunk *chunk = NULL;
 	struct vm_area_struct *vma;
 	struct mmu_gather tlb;
 	int err;
@@ -503,8 +512,8 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 	err = mshare_split(region, flip->start) ?:
 		mshare_split(region, flip->end);
 	for (addr = start; !err && addr < end; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (chunk && chunk->prot != MSHARE_PROT_ALL)
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (chunk && chunk->mapped && chunk->prot != MSHARE_PROT_ALL)
 			err = mshare_split(region, addr) ?:
 				mshare_split(region, addr + PUD_SIZE);
 	}
@@ -513,8 +522,8 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 
 	tlb_gather_mmu(&tlb, region->host);
 	for (addr = start; addr < end; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (!chunk || chunk->prot == MSHARE_PROT_ALL)
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (!chunk || !chunk->mapped || chunk->prot == MSHARE_PROT_ALL)
 			continue;
 		mshare_pushdown(region, addr, &tlb, &flip->entries);
 		flip->flush = true;
@@ -534,8 +543,8 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 	mshare_flip_flush(flip);
 
 	for (addr = start; addr < end; addr += PUD_SIZE) {
-		chunk = mshare_mapped_chunk(flip, addr);
-		if (chunk && chunk->prot != MSHARE_PROT_ALL)
+		chunk = mshare_next_chunk(flip, chunk, addr);
+		if (chunk && chunk->mapped && chunk->prot != MSHARE_PROT_ALL)
 			mshare_view_link(region, addr, MSHARE_PROT_ALL);
 	}
 out:

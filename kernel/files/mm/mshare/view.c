@@ -90,37 +90,43 @@ struct mshare_view *mshare_view_get(struct mshare_region *region,
 	return view;
 }
 
-static pud_t *mshare_view_pud(struct mshare_region *region,
-			      unsigned long offset)
+/* The host's entry for the PMD table of a chunk. */
+static pud_t mshare_host_pud(struct mshare_region *region, unsigned long offset)
 {
-	struct mshare_view *view = region->views[offset / MSHARE_SLOT_SIZE];
+	pgd_t *pgd = pgd_offset(region->host, offset);
 
-	return &view->puds[pud_index(offset)];
+	return *pud_offset(p4d_offset(pgd, offset), offset);
 }
 
 /*
  * Let the chunk at @offset be seen, with @prot. The host's PMD table is there,
- * and stays as long as anything is mapped in the chunk. The state is stored
- * before the entry, so that a fault never grants what the entry then denies.
+ * and stays as long as anything is mapped in the chunk: an entry that is there
+ * already points to it. The state is stored before the entry, so that a fault
+ * never grants what the entry then denies.
  */
 void mshare_view_link(struct mshare_region *region, unsigned long offset,
 		      unsigned long prot)
 {
-	struct mm_struct *host = region->host;
-	pud_t *pud;
+	struct mshare_view *view = region->views[offset / MSHARE_SLOT_SIZE];
+	unsigned long i = pud_index(offset);
+	pud_t pud = view->puds[i];
 
 	lockdep_assert_held(&region->lock);
-	pud = pud_offset(p4d_offset(pgd_offset(host, offset), offset), offset);
-	WRITE_ONCE(mshare_chunk(region, offset)->prot, prot);
-	set_pud(mshare_view_pud(region, offset),
-		mshare_mk_pud(pud_pgtable(*pud), prot));
+	if (pud_none(pud))
+		pud = mshare_host_pud(region, offset);
+	VM_WARN_ON_ONCE(pud_pfn(pud) !=
+			pud_pfn(mshare_host_pud(region, offset)));
+	WRITE_ONCE(view->chunks[i].prot, prot);
+	set_pud(&view->puds[i], mshare_mk_pud(pud, prot));
 }
 
 /* Let it be seen no more. The caller flushes. */
 void mshare_view_unlink(struct mshare_region *region, unsigned long offset)
 {
+	struct mshare_view *view = region->views[offset / MSHARE_SLOT_SIZE];
+
 	lockdep_assert_held(&region->lock);
-	set_pud(mshare_view_pud(region, offset), __pud(0));
+	set_pud(&view->puds[pud_index(offset)], __pud(0));
 }
 
 void mshare_link_put(struct mshare_link *link)
