@@ -175,7 +175,7 @@ def tps_table(results):
                 continue
             rows.append((
                 workload, str(clients), arm, with_interval(values, count), str(len(values)),
-                "" if arm == "stock" or not stock else change(stock, values, results.noise()),
+                "" if arm == "stock" or not stock else change(stock, values, results.noise(workload, clients)),
                 cells.one("latency_p99", micro), cells.one("page_table_bytes", mebibytes), cells.one("minor_faults", count),
                 cells.one("tlb_interrupts", count), cells.one("blks_read", count), cells.one("client_errors", count)))
     return Table(("workload", "clients", "arm", "TPS", "n", "against stock", "latency p99", "page tables",
@@ -191,7 +191,7 @@ def flipping_table(results):
         quiet, tps = results.values(arm, workload, clients, "tps"), cells.values("tps")
         rows.append((
             workload, str(clients), arm, with_interval(tps, count) if tps else why_missing(results, arm, workload),
-            str(len(tps)), change(quiet, tps, results.noise()) if quiet and tps else "",
+            str(len(tps)), change(quiet, tps, results.noise(workload, clients)) if quiet and tps else "",
             f"{cells.one('flips_achieved', count)} of {rate}",
             cells.one("flip_p50", micro), cells.tail("flip"), cells.one("up_p50", micro),
             cells.one("time_closed", percent), cells.one("latency_p99", micro), cells.one("tlb_interrupts", count),
@@ -419,7 +419,7 @@ def _server_blocks(results, latencies, order, data_bytes, wide):
         yield from charts.scaling(results)
         yield tps_table(results)
         yield Text("`memfd` and `mprotect` without flips are the same server. How far they differ is how far two "
-                   "runs of the same thing differ (A/A); no smaller difference above means anything:")
+                   "runs of the same thing differ (A/A); no smaller difference at the same point above means anything:")
         yield same_server_table(results)
     if any(row.flips_per_s for row in results.rows):
         yield Heading("pgbench, whole-pool flips at a fixed rate (open loop)")

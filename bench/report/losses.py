@@ -34,10 +34,10 @@ def _worse(ours, theirs, better):
 def find(results):
     """(losses that are significant, comparisons made)"""
     found, made = [], 0
-    noise = results.noise() or 0
     units = {row.metric: row.unit for row in results.rows}
     points = sorted({(row.workload, row.clients, row.flips_per_s) for row in results.rows})
     for workload, clients, rate in points:
+        noise = results.noise(workload, clients) or 0
         flip = workload.startswith("flip")
         order = arms.FLIP if flip else arms.SERVER
         for metric, what, better in FLIP if flip else SERVER:

@@ -99,6 +99,7 @@ def _counter_rows(counters, sessions):
     if "page_tables_kb_connected" in counters:
         yield ("page_table_bytes", 1024 * delta("page_tables_kb", "connected"), "bytes",
                "with all clients connected, less the idle server's")
+        yield "machine_table_bytes", 1024 * float(counters["page_tables_kb_connected"]), "bytes", "the same, and all else"
     if "minor_faults_after" in counters:
         faults = delta("minor_faults", "after")
         yield "minor_faults", faults, "count", "the server's processes"

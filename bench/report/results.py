@@ -79,12 +79,11 @@ class Results:
         """All (workload, clients) of pgbench that are compared by their TPS."""
         return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload != "freeze"})
 
-    def noise(self):
-        """A against A: by how much the medians of the same server differ, at the point
-        where they differ most, as a share; None where it was not measured."""
-        pairs = [[self.values(arm, *point, "tps") for arm in SAME_SERVER] for point in self.pgbench_points()]
-        return max((abs(stats.median(second) / stats.median(first) - 1) for first, second in pairs
-                    if first and second), default=None)
+    def noise(self, workload, clients):
+        """A against A: by how much the medians of the same server differ at this point
+        without flips, as a share; None where it was not measured."""
+        first, second = (self.values(arm, workload, clients, "tps") for arm in SAME_SERVER)
+        return abs(stats.median(second) / stats.median(first) - 1) if first and second else None
 
     def select(self, metric=None, workload=None):
         return [row for row in self.rows
