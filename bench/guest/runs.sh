@@ -45,9 +45,9 @@ blocks_read() {
 	sql -c "select sum(blks_read) from pg_stat_database"
 }
 
-counters_before() {
+counters_before() {	# BACKENDS-CONNECTED
 	count blks_read_before "$(cat "$PGHOST/blks_read" 2> /dev/null || blocks_read)"
-	sleep 0.2	# the last session's backend is gone
+	backends_end "$1"
 	count minor_faults_before "$(server_faults "$postmaster")"
 	count tlb_interrupts_before "$(interrupts TLB)"
 	count call_interrupts_before "$(interrupts CAL)"
@@ -135,7 +135,7 @@ run_ends() {		# PGBENCH FLIPPER
 run_freezes() {		# CLIENTS
 	_workload=freeze _clients=$1
 	run_begin freeze "$1" 0
-	counters_before
+	counters_before 0
 	"$pg_bin/pgbench" -n -c 1 -T "$plan_seconds" -f "$here/freeze.sql" > "$run/freezes.log" 2>&1 &
 	flipper=$!
 	"$pg_bin/pgbench" -n -c "$1" -j 2 -T "$plan_seconds" -l --log-prefix="$place/latency" -b tpcb-like \
@@ -155,11 +155,6 @@ run_one_backend() {
 	run_end
 }
 
-# Processes of the server; 0 where the kernel does not tell.
-processes() {
-	cat "/proc/$postmaster/task/$postmaster/children" 2> /dev/null | wc -w
-}
-
 # Waits until so many processes are there, or pgbench has ended.
 all_connected() {	# PROCESSES PGBENCH
 	while [ "$(processes)" -lt "$1" ] && kill -0 "$2" 2> /dev/null; do
@@ -172,7 +167,7 @@ run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
 	_workload=$1 _clients=$2 _flips=$3
 	shift 3
 	run_begin "$_workload" "$_clients" "$_flips"
-	counters_before
+	counters_before 0
 	_threads=$((_clients < cpus ? _clients : cpus))
 	_connected=$(($(processes) + _clients))
 	# pgbench counts from its start, and connecting takes time.
@@ -227,13 +222,14 @@ run_backends() {
 	until [ "$(sql -c "select count(*) from pg_locks where locktype = 'advisory' and granted")" -eq 1 ]; do
 		sleep 0.2
 	done
-	counters_before
+	counters_before 1
 	"$pg_bin/pgbench" -n -c "$1" -j 2 -t 1 -f "$here/$workload.sql" > "$run/pgbench.log" 2>&1 &
 	_pgbench=$!
 	while kill -0 $_pgbench 2> /dev/null && [ "$(backends_waiting)" -lt "$1" ]; do
 		sleep 0.3
 	done
 	if kill -0 $_pgbench 2> /dev/null; then
+		backends_end $((1 + $1))
 		count page_tables_kb_connected "$(page_tables_kb)"
 		counters_after
 		if can_flip "$arm"; then

@@ -110,6 +110,21 @@ server_keep_log() {	# ARM
 	cp "$place/$1/data/log" "$output/server-$1-$server_pool.log" || true
 }
 
+# Processes of the server; 0 where the kernel does not tell.
+processes() {
+	cat "/proc/$postmaster/task/$postmaster/children" 2> /dev/null | wc -w
+}
+
+# Waits until the server has no more than so many backends: one outlives its
+# client, and with it the page tables.
+backends_end() {	# BACKENDS
+	_patience=100
+	while [ "$(processes)" -gt $(($(cat "$PGHOST/idle") + $1)) ] && [ $_patience -gt 0 ]; do
+		sleep 0.1
+		_patience=$((_patience - 1))
+	done
+}
+
 # Starts a server for an arm on a copy of the data of its own, all of it in
 # buffers if it fits.
 server_start() {
@@ -136,6 +151,8 @@ server_start() {
 	fi
 	say "$1: server up, $(sql -f "$here/prewarm.sql") of data read into $server_pool of buffers"
 	sql -f "$here/data_bytes.sql" > "$output/data_bytes"
+	sleep 1		# the last session's backend is gone
+	processes > "$PGHOST/idle"
 }
 
 servers_stop() {
