@@ -25,8 +25,10 @@ def _time_axis(values, label=""):
     return Axis(label, low, high, True, [tick for tick in TIMES if low <= tick[0] <= high])
 
 
-def _count_axis(label, values, text="{:,}".format):
-    return Axis(label, min(values) / 1.25, max(values) * 1.25, True, [(value, text(value)) for value in sorted(set(values))])
+def _count_axis(label, values, text="{:,}".format, room=0.0):
+    """room: for names behind the last value, as a share of what the values span"""
+    high = max(values) * 1.25 * (max(values) / min(values)) ** room
+    return Axis(label, min(values) / 1.25, high, True, [(value, text(value)) for value in sorted(set(values))])
 
 
 def _lines(title, series, x_axis, y_label, fitted=None):
@@ -50,7 +52,10 @@ def _lines(title, series, x_axis, y_label, fitted=None):
         else:
             chart.line(points, colour, dash)
         chart.dots(points, colour)
-        chart.label(*points[-1], name, colour, below=points[-1][1] == lowest)
+        if fitted and points[-1][0] < max(xs):
+            chart.label_behind(*points[-1], name, colour)
+        else:
+            chart.label(*points[-1], name, colour, below=points[-1][1] == lowest)
     return chart.render()
 
 
@@ -72,7 +77,7 @@ def growth(results):
     names = flips.arms_of(results)
     svg = _lines("1 GiB, by processes", [(name, arms.colour(name), None, flips.by_processes(results, name, GIB))
                                         for name in names],
-                 lambda xs: _count_axis("running processes", xs), "closing, median",
+                 lambda xs: _count_axis("running processes", xs, room=0.1), "closing, median",
                  {name: [(n, us) for _, n, us in flips.every(results, name, length=GIB)] for name in names})
     if svg:
         figures.append(Figure("growth-processes", "Growth with processes: medians, and the fitted power of each arm "
@@ -186,16 +191,16 @@ def footprint(results, pool_bytes):
     theory = [(n, n * pool_bytes / 4096 * 8) for n in clients] if pool_bytes else []
     medians = {arm: [(n, stats.median(values)) for n, values in sorted(points.items())] for arm, points in series.items()}
     every = [value for points in [*medians.values(), theory] for _, value in points]
-    chart = Chart("Page tables of backends that read the data", Axis("connected backends", 0, clients[-1] * 1.05),
+    chart = Chart("Page tables of backends that read the data", Axis("connected backends", 0, clients[-1] * 1.4),
                   Axis("MiB, less those of the idle server", 0, max(every) / 2 ** 20 * 1.08))
     if theory:
         chart.line([(n, value / 2 ** 20) for n, value in theory], "#999999", "3 3")
-        chart.label(theory[-1][0], theory[-1][1] / 2 ** 20, "8 bytes x pages x backends", "#777777")
+        chart.label_behind(theory[-1][0], theory[-1][1] / 2 ** 20, "8 bytes a page", "#777777")
     for name in arms.in_order(medians, arms.SERVER):
         points = [(n, value / 2 ** 20) for n, value in medians[name]]
         chart.line(points, arms.colour(name))
         chart.dots(points, arms.colour(name))
-        chart.label(*points[-1], name, arms.colour(name))
+        chart.label_behind(*points[-1], name, arms.colour(name))
     return Figure("footprint", "Page tables over connected backends. The dashed line is what the data alone takes: "
                   "8 bytes for each of its 4 KiB pages in each backend; catalogs and buffer headers come on top.", chart.render())
 
@@ -211,12 +216,12 @@ def scaling(results):
         if len(clients) < 2:
             continue
         medians = {arm: [(n, stats.median(values)) for n, values in sorted(found.items())] for arm, found in points.items()}
-        chart = Chart("Connections: select-only", _count_axis("connected clients", clients),
+        chart = Chart("Connections: select-only", _count_axis("connected clients", clients, room=0.3),
                       Axis(title, 0, 1.1 * max(y for found in medians.values() for _, y in found)))
         for arm in arms.in_order(medians, arms.SERVER):
             chart.line(medians[arm], arms.colour(arm))
             chart.dots(medians[arm], arms.colour(arm))
-            chart.label(*medians[arm][-1], arm, arms.colour(arm))
+            chart.label_behind(*medians[arm][-1], arm, arms.colour(arm))
         yield Figure(name, f"Connection scaling: {title}.", chart.render())
 
 
@@ -235,11 +240,11 @@ def flip_rates(results, workload, clients):
     if not series:
         return None
     chart = Chart(f"TPS while the pool flips: {workload}, {clients} clients",
-                  Axis("whole-pool flips a second, achieved", 0, max(x for points in series.values() for x, _ in points) * 1.05),
+                  Axis("whole-pool flips a second, achieved", 0, max(x for points in series.values() for x, _ in points) * 1.4),
                   Axis("TPS, median", 0, max(y for points in series.values() for _, y in points) * 1.1))
     for name, points in series.items():
         chart.line(points, arms.colour(name))
         chart.dots(points, arms.colour(name))
-        chart.label(*points[-1], name, arms.colour(name))
+        chart.label_behind(*points[-1], name, arms.colour(name))
     return Figure(f"rates-{workload}-{clients}", "The load at each rate of flips, drawn at the rate that was achieved, "
                   "not the one that was asked for.", chart.render())

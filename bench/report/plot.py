@@ -62,6 +62,10 @@ class Chart:
         """A series is named beside its line; names that would overlap move apart."""
         self._labels.append((self._px(x), self._py(y) + (13 if below else -14), text, colour, anchor))
 
+    def label_behind(self, x, y, text, colour):
+        """The same at the right of its last point, where the axis has room."""
+        self._labels.append((self._px(x) + 8, self._py(y), text, colour, "start"))
+
     def key(self, entries, x, y, anchor):
         """Names of series where lines lie too close for labels of their own: (text, colour), from a point down."""
         for i, (text, colour) in enumerate(entries):
