@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 """What a report says: tables and charts, what they mean and what they do not."""
 
+import re
+
 from . import arms, charts, flips, goals, losses, stats
 from .render import Bullets, Heading, Table, Text, without_empty_columns
 from .results import SAME_SERVER
@@ -322,11 +324,12 @@ def failures(results):
     def place(row):
         return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
 
-    missing = {}
+    missing = {}    # what differs in its numbers only is one reason
     for row in results.select("unavailable"):
-        missing.setdefault((row.workload, row.note), []).append(row.arm)
-    items = [f"`{workload}` could not be measured here: {note} (" + ", ".join(dict.fromkeys(found)) + ")"
-             for (workload, note), found in missing.items()]
+        missing.setdefault((row.workload, re.sub(r"\d+", "", row.note)), []).append(row)
+    items = [f"`{workload}` could not be measured here: {rows[0].note} (" + ", ".join(dict.fromkeys(row.arm for row in rows))
+             + (f"; {len(rows)} times" if len(rows) > 1 else "") + ")"
+             for (workload, _), rows in missing.items()]
     items += [f"{place(row)}: {row.note}" for row in results.select("failed")]
     items += [f"{place(row)}: {count(row.value)} client errors" for row in results.select("client_errors") if row.value]
     compared = len(results.select("sums_compared"))

@@ -169,6 +169,13 @@ class Report(unittest.TestCase):
         table = render.without_empty_columns(render.Table(("a", "b", "c"), [("1", "", "0"), ("2", "", "")]))
         self.assertEqual(table, render.Table(("a", "c"), [("1", "0"), ("2", "")]))
 
+    def test_one_reason_is_told_once(self):
+        rows = [Row(arm, "small-pool", 8, 10, 1, "unavailable", 0, "", f"block {block}")
+                for arm, block in (("mprotect", 5), ("mprotect", 77), ("memfd", 6))]
+        self.assertEqual(contents.failures(Results(rows + [rows[0]._replace(workload="freeze", note="no")])),
+                         render.Bullets(("`small-pool` could not be measured here: block 5 (mprotect, memfd; 3 times)",
+                                         "`freeze` could not be measured here: no (mprotect)")))
+
     def test_text_is_escaped(self):
         page = render.page("a < b", [render.Text("`<script>` & **strong** [here](there)")])
         self.assertIn("<h1>a &lt; b</h1>", page)
