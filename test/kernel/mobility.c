@@ -295,6 +295,139 @@ TEST_F(moved, control)
 }
 
 /*
+ * A page goes elsewhere while a flip has closed it to everything and has not yet
+ * flushed. Its entry grants nothing then, as if nobody could have it in a TLB.
+ */
+struct storer {
+	volatile long last;		/* store that has been done */
+	volatile bool denied;
+	volatile int moves;		/* asked for */
+	volatile int moved, failed;
+};
+
+FIXTURE(closing)
+{
+	int region;
+	int object;
+	char *p, *q;
+	struct storer *storer;
+	pid_t pid, mover;
+};
+
+FIXTURE_SETUP(closing)
+{
+	if (nr_cpus() < 2)
+		SKIP(return, "no power: one CPU, every switch flushes");
+	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
+				&self->p));
+	self->q = map_aligned(self->object, OBJECT);
+	ASSERT_NE(MAP_FAILED, self->q);
+	self->storer = shared_page(sizeof(*self->storer));
+	if (write_file(KNOBS "flip_delay_us", "100000"))
+		SKIP(return, "no power: no knob flip_delay_us holds the flush back");
+}
+
+FIXTURE_TEARDOWN(closing)
+{
+	write_file(KNOBS "flip_delay_us", "0");
+	knob("skip_batch_flush", false);
+	if (self->pid > 0) {
+		kill(self->pid, SIGKILL);
+		child_status(self->pid);
+	}
+	if (self->mover > 0) {
+		kill(self->mover, SIGKILL);
+		child_status(self->mover);
+	}
+	close(self->region);
+	close(self->object);
+}
+
+static void store_on(struct storer *me, volatile long *word)
+{
+	struct sigaction action = {
+		.sa_handler = on_denied, .sa_flags = SA_NODEFER
+	};
+
+	sigaction(SIGSEGV, &action, NULL);
+	if (sigsetjmp(retry, 0)) {
+		me->denied = true;
+		while (me->denied)
+			sleep_us(1000);
+	}
+	for (;;) {
+		*word = me->last + 1;
+		me->last++;
+	}
+}
+
+static void move_on(struct storer *me, char *page)
+{
+	for (;;) {
+		while (me->moves == me->moved + me->failed)
+			sleep_us(1000);
+		sleep_us(10000);	/* the leaf is closed */
+		if (migrate_page(page))
+			me->failed++;
+		else
+			me->moved++;
+	}
+}
+
+/* Returns how many times a store was lost, or -errno. */
+static int close_and_move(FIXTURE_DATA(closing) *self, int rounds)
+{
+	volatile long *word = (volatile long *)(self->q + VICTIM);
+	struct storer *storer = self->storer;
+	int lost = 0, moved = 0;
+
+	pin_to(0);
+	*word = 0;
+	self->pid = fork_on(1);
+	if (self->pid == 0)
+		store_on(storer, (volatile long *)(self->p + VICTIM));
+	self->mover = fork_on(0);
+	if (self->mover == 0)
+		move_on(storer, self->q + VICTIM);
+	for (int i = 0; i < rounds; i++) {
+		long last = storer->last;
+		int before = storer->moved, err;
+
+		if (!UNTIL(storer->last > last + 1000))
+			return -ETIMEDOUT;
+		storer->moves++;
+		err = protect(self->region, VICTIM, PAGE, PROT_NONE);
+		moved += storer->moved - before;	/* before it returned */
+		last = storer->last;
+		lost += *word < last;
+		if (err || !UNTIL(storer->denied) ||
+		    !UNTIL(storer->moves == storer->moved + storer->failed))
+			return err ?: -ETIMEDOUT;
+		storer->last = *word;
+		err = protect(self->region, VICTIM, PAGE, RW);
+		if (err)
+			return err;
+		storer->denied = false;
+	}
+	return moved ? lost : -EBUSY;
+}
+
+TEST_F(closing, no_store_is_lost)
+{
+	EXPECT_EQ(0, close_and_move(self, 5));
+}
+
+TEST_F(closing, control)
+{
+	int lost;
+
+	ASSERT_EQ(0, knob("skip_batch_flush", true));
+	lost = close_and_move(self, 5);
+	EXPECT_LE(0, lost);
+	EXPECT_POWER(lost, "the flush");
+}
+
+/*
  * Writers own pages each, know what they wrote last, and check it before they
  * write again. They run while everything happens to these pages at once.
  */

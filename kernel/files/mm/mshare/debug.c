@@ -20,7 +20,7 @@ bool mshare_skip_unmap_flush, mshare_skip_batch_flush, mshare_skip_batching;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
 bool mshare_skip_wait_recheck, mshare_skip_views;
-u32 mshare_gup_delay_us, mshare_wait_delay_us;
+u32 mshare_gup_delay_us, mshare_wait_delay_us, mshare_flip_delay_us;
 u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
 
 #define MSHARE_MAX_FLUSHES	10000
@@ -114,6 +114,7 @@ static int __init mshare_debug_init(void)
 	 */
 	debugfs_create_bool("skip_views", 0600, dir, &mshare_skip_views);
 	debugfs_create_u32("wait_delay_us", 0600, dir, &mshare_wait_delay_us);
+	debugfs_create_u32("flip_delay_us", 0600, dir, &mshare_flip_delay_us);
 	debugfs_create_u32("flush_all_links", 0600, dir,
 			   &mshare_flush_all_links);
 	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */

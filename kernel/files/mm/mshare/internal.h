@@ -415,13 +415,20 @@ extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck, mshare_skip_views;
-extern u32 mshare_wait_delay_us, mshare_flush_all_links;
+extern u32 mshare_wait_delay_us, mshare_flip_delay_us, mshare_flush_all_links;
 
 /* Between denial and wait: gives a test's flip the time to come between. */
 static inline void mshare_wait_delay(void)
 {
 	if (unlikely(READ_ONCE(mshare_wait_delay_us)))
 		udelay(min(READ_ONCE(mshare_wait_delay_us), 20000));
+}
+
+/* Between a flip's leaves and its flush: for what comes between there */
+static inline void mshare_flip_delay(void)
+{
+	if (unlikely(READ_ONCE(mshare_flip_delay_us)))
+		fsleep(min(READ_ONCE(mshare_flip_delay_us), 1000000));
 }
 #else
 #define mshare_skip_flip_flush		false
@@ -435,6 +442,10 @@ static inline void mshare_wait_delay(void)
 #define mshare_flush_all_links		MSHARE_FLUSH_ALL_LINKS
 
 static inline void mshare_wait_delay(void)
+{
+}
+
+static inline void mshare_flip_delay(void)
 {
 }
 #endif

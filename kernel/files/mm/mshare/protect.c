@@ -414,23 +414,29 @@ static void mshare_flip_open(struct mshare_flip *flip, struct mmu_gather *tlb)
 					 MSHARE_PROT_ALL);
 }
 
-/*
- * tlb_finish_mmu() would flush through the notifier; here it is one flush for
- * views and leaves together, or none where rights are only given: a stale
- * entry then costs a fault that finds nothing to do.
- */
-static void mshare_finish_deferred(struct mshare_region *region,
-				   struct mmu_gather *tlb)
-{
-	WRITE_ONCE(region->flusher, current);
-	tlb_finish_mmu(tlb);
-	WRITE_ONCE(region->flusher, NULL);
-}
-
 static void mshare_flip_flush(struct mshare_flip *flip)
 {
 	if (flip->flush && !mshare_skip_flip_flush)
 		mshare_flush_region(flip->region, false);
+}
+
+/*
+ * tlb_finish_mmu() would flush through the notifier; here it is one flush for
+ * views and leaves together, or none where rights are only given: a stale
+ * entry then costs a fault that finds nothing to do.
+ *
+ * The flush comes first. A leaf that grants nothing any more is taken for one
+ * that is in no TLB, unless a gather is pending (pte_accessible()): reclaim and
+ * migration would take its page away, and flush nobody.
+ */
+static void mshare_flip_gathered(struct mshare_flip *flip,
+				 struct mmu_gather *tlb)
+{
+	mshare_flip_delay();
+	mshare_flip_flush(flip);
+	WRITE_ONCE(flip->region->flusher, current);
+	tlb_finish_mmu(tlb);
+	WRITE_ONCE(flip->region->flusher, NULL);
 }
 
 /* Host VMAs were split, and their flags have changed: tidy up behind it. */
@@ -465,12 +471,12 @@ static int mshare_flip_slow(struct mshare_flip *flip)
 	for (piece = flip->pieces; piece < mshare_pieces_end(flip); piece++)
 		if (piece->start < piece->end)
 			mshare_flip_host(flip, &tlb, piece);
-	mshare_finish_deferred(region, &tlb);
-	mshare_flip_flush(flip);
+	mshare_flip_gathered(flip, &tlb);
 
+	flip->flush = false;
 	tlb_gather_mmu(&tlb, host);
 	mshare_flip_open(flip, &tlb);
-	mshare_finish_deferred(region, &tlb);
+	mshare_flip_gathered(flip, &tlb);
 out:
 	mshare_flip_finish(flip);
 	mmap_write_unlock(host);
@@ -539,8 +545,7 @@ static int mshare_flip_leaves(struct mshare_flip *flip)
 		mshare_set_host_prot(region, &tlb, vma, flip->prot,
 				     &flip->entries);
 	}
-	mshare_finish_deferred(region, &tlb);
-	mshare_flip_flush(flip);
+	mshare_flip_gathered(flip, &tlb);
 
 	for (addr = start; addr < end; addr += PUD_SIZE) {
 		chunk = mshare_next_chunk(flip, chunk, addr);
