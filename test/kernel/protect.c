@@ -412,6 +412,15 @@ TEST_F(protect, by_leaves_alone)
 	EXPECT_EQ(PROT_READ, rights(self->p + PAGE));
 	EXPECT_EQ(PROT_READ, rights(self->p + size - 2 * PAGE));
 	EXPECT_EQ(RW, rights(self->p + size - PAGE));
+
+	/* a chunk that is not its slot's first, closed by its view */
+	ASSERT_EQ(0, knob("skip_views", false));
+	ASSERT_EQ(0, protect(self->region, 0, size, PROT_READ));
+	ASSERT_EQ(0, knob("skip_views", true));
+	ASSERT_EQ(0, protect(self->region, CHUNK, CHUNK, RW));
+	EXPECT_EQ(PROT_READ, rights(self->p));
+	EXPECT_EQ(RW, rights(self->p + CHUNK));
+	EXPECT_EQ(RW, rights(self->p + CHUNK + CHUNK / 2));
 }
 
 TEST_F(protect, reaches_every_process)
