@@ -166,13 +166,14 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	ret = handle_mm_fault(host_vma, offset, flags, regs);
 	set_active_memcg(old);
 
+	/* While the window, if it is still locked, or the link keeps the region */
+	mshare_host_account(region);
 	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
 	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
 	    flags & FAULT_FLAG_RETRY_NOWAIT)
 		mshare_unlock_host(host, host_vma, flags);
 	else if (!release)
 		mshare_unlock_window(vma, flags);
-	mshare_host_account(region);
 
 	if (release) {
 		mshare_link_put(link);

@@ -191,7 +191,7 @@ void mshare_host_exit(struct mshare_region *region)
 	mmap_write_unlock(host);
 	mmput(host);
 	mshare_anon_free(region, &gone);
-	mshare_fs_uncharge(region->fs, atomic_long_read(&region->tables));
+	mshare_fs_uncharge(region->fs, atomic_long_xchg(&region->tables, 0));
 }
 
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
