@@ -805,6 +805,45 @@ TEST_F(mounted, memory_is_limited)
 	}
 }
 
+/* Who asks for too much takes no room from others, not even for a moment. */
+TEST_F(mounted, a_creation_that_fails_takes_no_room)
+{
+	const unsigned int reserved = MAP_SHARED | MAP_ANONYMOUS;
+	double start = now();
+	long rounds = 0;
+	int fd, other;
+	pid_t pid;
+
+	ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0, "size=64m"));
+	fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	other = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, ftruncate(fd, SLOT));
+	ASSERT_EQ(0, ftruncate(other, SLOT));
+	ASSERT_EQ(0, create_flags(fd, CHUNK, 4 * MIB, RW, reserved, -1, 0));
+	pid = fork_on(nr_cpus() - 1);
+	if (pid == 0)
+		while (create_flags(other, 0, 62 * MIB, RW, reserved, -1, 0) ==
+		       -ENOSPC)
+			;
+	for (; !stress_over(start, stress_seconds(), rounds > 3); rounds++) {
+		char *p = window(fd, 1, RW);
+
+		ASSERT_NE(MAP_FAILED, p);
+		ASSERT_EQ(0, create_anon(fd, 0, 32 * MIB, RW));
+		EXPECT_EQ(32 * MIB / PAGE, fill_every(p, PAGE, 32 * MIB / PAGE));
+		ASSERT_EQ(0, unmap(fd, 0, 32 * MIB));
+		munmap(p, SLOT);
+	}
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG))
+		TH_LOG("the other creation did not fail");
+	kill(pid, SIGKILL);
+	child_status(pid);
+	close(other);
+	close(fd);
+}
+
 /* A sparse terabyte needs 4 MiB of tables for its chunks alone. */
 TEST_F(mounted, page_tables_are_limited)
 {

@@ -456,6 +456,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	unsigned long start = c->region_offset, end = start + c->size;
 	unsigned long prot = calc_vm_prot_bits(c->prot, 0);
 	unsigned long ceiling = (vm_flags >> 4) & MSHARE_PROT_ALL;
+	unsigned long tables = ((end - start) >> PUD_SHIFT) * PAGE_SIZE;
 	unsigned long addr, mid = start, mid_end = end;
 	bool head = false, tail = false;
 	struct vm_area_struct *vma;
@@ -465,9 +466,11 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 		return -EEXIST;
 	if (region->host->map_count >= sysctl_max_map_count)
 		return -ENOMEM;
-	if (!mshare_fs_fits(region->fs,
-			    ((end - start) >> PUD_SHIFT) * PAGE_SIZE))
-		return -ENOSPC;		/* PMD tables: see below */
+	/* PMD tables: counted before they are there, until the next recount */
+	err = mshare_fs_charge(region->fs, tables);
+	if (err)
+		return err;
+	atomic_long_add(tables, &region->tables);
 	for (addr = start & MSHARE_SLOT_MASK; addr < end;
 	     addr += MSHARE_SLOT_SIZE) {
 		struct mshare_view *view = mshare_view_get(region, addr);

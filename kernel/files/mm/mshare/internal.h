@@ -234,11 +234,14 @@ void mshare_fs_put(struct mshare_fs *fs);
 int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes);
 void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes);
 
-/* Would so many bytes fit? Tables are counted when they are there. */
-static inline bool mshare_fs_fits(struct mshare_fs *fs, unsigned long bytes)
+/*
+ * Would so many bytes fit? Tables are counted when they are there. Signed: while
+ * one recounts, the sum may be short of what another has just counted.
+ */
+static inline bool mshare_fs_fits(struct mshare_fs *fs, long bytes)
 {
-	return atomic_long_read(&fs->bytes) + bytes <=
-		READ_ONCE(fs->max_bytes);
+	return atomic_long_read(&fs->bytes) <=
+		(long)READ_ONCE(fs->max_bytes) - bytes;
 }
 
 /* region.c */

@@ -33,14 +33,16 @@ void mshare_fs_put(struct mshare_fs *fs)
 /* Count bytes against size=; -ENOSPC if they do not fit. */
 int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes)
 {
-	unsigned long max = READ_ONCE(fs->max_bytes);
+	long max = READ_ONCE(fs->max_bytes), have;
 
 	if (bytes > max)
 		return -ENOSPC;
-	if ((unsigned long)atomic_long_add_return(bytes, &fs->bytes) > max) {
-		atomic_long_sub(bytes, &fs->bytes);
-		return -ENOSPC;
-	}
+	/* Never counted and taken back: a fault might find no room meanwhile */
+	have = atomic_long_read(&fs->bytes);
+	do {
+		if (have > max - (long)bytes)
+			return -ENOSPC;
+	} while (!atomic_long_try_cmpxchg(&fs->bytes, &have, have + bytes));
 	return 0;
 }
 
@@ -188,7 +190,7 @@ static int mshare_show_options(struct seq_file *seq, struct dentry *root)
 static int mshare_statfs(struct dentry *dentry, struct kstatfs *buf)
 {
 	struct mshare_fs *fs = mshare_sb(dentry->d_sb);
-	unsigned long used = atomic_long_read(&fs->bytes);
+	unsigned long used = max(atomic_long_read(&fs->bytes), 0L);
 	unsigned long regions = atomic_long_read(&fs->regions);
 
 	simple_statfs(dentry, buf);
