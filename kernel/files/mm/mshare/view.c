@@ -187,6 +187,13 @@ static void mshare_link_drop(struct mshare_link *link)
 	atomic64_dec(&region->windows);
 	if (--link->windows)
 		return;
+	/*
+	 * A paravirtual flush does not wait for a preempted vCPU. GUP-fast of
+	 * another thread, with interrupts off, may have walked the window, and
+	 * has yet to ask whether there is one.
+	 */
+	if (atomic_read(&link->mm->mm_users) > 1)
+		tlb_remove_table_sync_one();
 	hlist_del(&link->in_mm);
 
 	spin_lock(&region->links_lock);
