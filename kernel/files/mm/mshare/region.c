@@ -239,6 +239,11 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
  * - %ENOMEM: a part of the range is not mapped; all advice but populating has
  *   been taken for the rest. No memory.
  * - %EOPNOTSUPP: MADV_REMOVE of a file whose filesystem has no holes.
+ * - %EPERM: MADV_REMOVE of a file that is immutable or append-only, or of a
+ *   memfd that was sealed against writing after it was mapped.
+ * - %ETXTBSY: MADV_REMOVE of a file that is swap space.
+ *
+ * And MADV_REMOVE's are those of fallocate(2) by the object's filesystem.
  */
 static long mshare_ioctl_advise(struct mshare_region *region, void __user *arg)
 {
