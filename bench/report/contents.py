@@ -327,7 +327,7 @@ def failures(results):
     missing = {}    # what differs in its numbers only is one reason
     for row in results.select("unavailable"):
         missing.setdefault((row.workload, re.sub(r"\d+", "", row.note)), []).append(row)
-    items = [f"`{workload}` could not be measured here: {rows[0].note} (" + ", ".join(dict.fromkeys(row.arm for row in rows))
+    items = [f"`{workload}` was not measured: {rows[0].note} (" + ", ".join(dict.fromkeys(row.arm for row in rows))
              + (f"; {len(rows)} times" if len(rows) > 1 else "") + ")"
              for (workload, _), rows in missing.items()]
     items += [f"{place(row)}: {row.note}" for row in results.select("failed")]

@@ -173,8 +173,8 @@ class Report(unittest.TestCase):
         rows = [Row(arm, "small-pool", 8, 10, 1, "unavailable", 0, "", f"block {block}")
                 for arm, block in (("mprotect", 5), ("mprotect", 77), ("memfd", 6))]
         self.assertEqual(contents.failures(Results(rows + [rows[0]._replace(workload="freeze", note="no")])),
-                         render.Bullets(("`small-pool` could not be measured here: block 5 (mprotect, memfd; 3 times)",
-                                         "`freeze` could not be measured here: no (mprotect)")))
+                         render.Bullets(("`small-pool` was not measured: block 5 (mprotect, memfd; 3 times)",
+                                         "`freeze` was not measured: no (mprotect)")))
 
     def test_text_is_escaped(self):
         page = render.page("a < b", [render.Text("`<script>` & **strong** [here](there)")])
