@@ -123,15 +123,17 @@ fault_access(const ucontext_t *context)
 
 /*
  * Note which block the buffer holds.  Whoever accesses a page as it should has
- * pinned it, so that its tag stays; of a stray access it may be a moment old.
+ * pinned it, so that its tag stays; of a stray access it may be a moment old, or be
+ * cleared while we look.
  */
 void
 fault_name_block(Fault *fault)
 {
 	BufferDesc *header = GetBufferDescriptor(fault->buffer);
 
-	fault->holds_block = pg_atomic_read_u32(&header->state) & BM_TAG_VALID;
 	fault->tag = header->tag;
+	fault->holds_block = (pg_atomic_read_u32(&header->state) & BM_TAG_VALID) &&
+		fault->tag.forkNum >= 0 && fault->tag.forkNum <= MAX_FORKNUM;
 }
 
 /* Describe a fault of this process. */
