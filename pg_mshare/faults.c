@@ -244,10 +244,10 @@ wait_until_open(const char *address, FaultAccess access)
 		{
 			parked = PARKED_UNDER_HEADER_LOCK;
 			process_set_parked(parked);
-			fault_tell(&fault, (address - pool_base) % BLCKSZ,
-					   WAITS_UNDER_HEADER_LOCK);
 			if (!mshare_debug_ignore_header_lock)
 				freeze_urgent();
+			fault_tell(&fault, (address - pool_base) % BLCKSZ,
+					   WAITS_UNDER_HEADER_LOCK);
 		}
 
 		futex_wait(&pool->generation, generation, WAIT_CHECK_US);
