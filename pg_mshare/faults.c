@@ -14,8 +14,8 @@
  *	 flip signal is blocked: the handler brings the mapping up to date itself, and
  *	 two of them at it would undo each other's work.
  *
- * - on_fault = crash: name the writer, and what it was about to write, and let
- *	 the signal take its course.
+ * - on_fault = crash: name the writer, and what it was about to write, and die of
+ *	 the signal.
  *
  * One writer must not sleep.  With checksums or wal_log_hints on,
  * MarkBufferDirtyHint() sets the page's LSN under the buffer header's spinlock;
@@ -297,6 +297,21 @@ hand_on(int signo, siginfo_t *info, void *context)
 		previous_action.sa_handler(signo);
 }
 
+/*
+ * Die of the signal, even if the page is opened meanwhile and nothing would stop the
+ * instruction when it is repeated: the signal is blocked until we return, and comes
+ * before that, with the registers as they were at the access.
+ */
+static void
+crash(int signo, siginfo_t *info, void *context)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+
+	hand_on(signo, info, context);
+	sigaction(signo, &action, NULL);
+	raise(signo);
+}
+
 static void
 fault_handler(int signo, siginfo_t *info, void *context)
 {
@@ -321,6 +336,8 @@ fault_handler(int signo, siginfo_t *info, void *context)
 			fault_log_add(&fault);
 			fault_tell(&fault, ((char *) info->si_addr - pool_base) % BLCKSZ,
 					   " crashes");
+			crash(signo, info, context);
+			return;
 		}
 	}
 	hand_on(signo, info, context);

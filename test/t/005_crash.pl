@@ -41,6 +41,23 @@ is(status($node, 'protection'), 'rw', 'the pool is read-write again');
 is($node->safe_psql('postgres', 'SELECT v FROM t'), 1, 'the write was not done');
 eval { $_->quit } for $admin, $writer;
 
+# ... though the pool is open again before it gets to die
+my $died = 0;
+for (1 .. 10)
+{
+	$writer = $node->background_psql('postgres', on_error_stop => 0);
+	$pid = $writer->query_safe('SELECT pg_backend_pid()');
+	$writer->query_until(qr/started/, "\\echo started\nDO 'BEGIN LOOP UPDATE t SET v = v + 1; COMMIT; END LOOP; END';\n");
+	my $denied = wait_until(60, sub {
+		$node->psql('postgres', 'SELECT pg_mshare_flip()');
+		sleep 0.2;
+		return $node->log_contains(qr/pg_mshare: process $pid \(client backend\) crashes/) });
+	last unless $denied && restarted() && $node->log_contains(qr/\(PID $pid\) was terminated by signal 11/);
+	$died++;
+	eval { $writer->quit };
+}
+is($died, 10, 'whoever is denied in a closing of a moment dies too');
+
 # 'none' is allowed here, and denies reading; hint bits were lost in the crash
 $node->safe_psql('postgres', 'VACUUM');
 my ($rc, $out, $err) = $node->psql('postgres', "SELECT down_us > 0 FROM pg_mshare_flip('none')");
