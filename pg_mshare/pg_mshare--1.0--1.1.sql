@@ -42,15 +42,17 @@ CREATE FUNCTION pg_mshare_faults(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 
--- The function needs no catalog, the view looks the relation up.
+-- The function needs no catalog, the view looks the relation up.  Its operators are
+-- those of pg_catalog, whatever there is in the schema that it is created in.
 CREATE VIEW pg_mshare_faults AS
 SELECT f."time", f.pid, f.backend_type, f.buffer,
-	CASE WHEN f.database IN (0, d.oid)
+	CASE WHEN f.database OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+			OR f.database OPERATOR(pg_catalog.=) d.oid
 		THEN pg_catalog.pg_filenode_relation(f.tablespace, f.relfilenode)
 	END AS relation,
 	f.database, f.tablespace, f.relfilenode, f.fork, f.block, f.access, f.waited_us
 FROM pg_mshare_faults() f, pg_catalog.pg_database d
-WHERE d.datname = pg_catalog.current_database();
+WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database();
 
 CREATE FUNCTION pg_mshare_protect_relation(
 	relation regclass,

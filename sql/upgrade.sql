@@ -30,5 +30,17 @@ SELECT object, definition FROM extension_objects() EXCEPT SELECT object, definit
 SELECT count(*) > 10 AS many FROM fresh;
 
 DROP EXTENSION pg_mshare;
+
+-- An operator that fits better than ours, where anybody may create one
+CREATE SCHEMA writable;
+CREATE FUNCTION writable.oid_is(oid, int) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR writable.= (FUNCTION = writable.oid_is, LEFTARG = oid, RIGHTARG = int);
+CREATE EXTENSION pg_mshare SCHEMA writable;
+-- ... is not used
+DROP OPERATOR writable.= (oid, int);
+DROP EXTENSION pg_mshare;
+DROP FUNCTION writable.oid_is;
+DROP SCHEMA writable;
+
 DROP FUNCTION extension_objects;
 DROP TABLE fresh;
