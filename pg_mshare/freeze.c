@@ -209,6 +209,17 @@ closing_is(uint64 serial)
 	return now.kind != CLOSING_NONE && now.serial == serial;
 }
 
+static bool
+worker_is_running(void)
+{
+	bool		running;
+
+	SpinLockAcquire(&shared->mutex);
+	running = shared->worker != NULL;
+	SpinLockRelease(&shared->mutex);
+	return running;
+}
+
 /* How many writes have waited, wherever, ever */
 static uint64
 count_waits(void)
@@ -304,7 +315,10 @@ report_failure(const FlipResult *result)
 	}
 }
 
-/* Close ranges as part of the closing that is noted; the lock is held. */
+/*
+ * Close ranges as part of the closing that is noted; the lock is held.  A worker that
+ * has gone since then saw an open pool if we were slow, and left the closing to us.
+ */
 static void
 closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 {
@@ -312,7 +326,7 @@ closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 
 	if (pool_protect(ranges, nranges, now.deadline, result))
 	{
-		if (closing_is(now.serial))
+		if (closing_is(now.serial) && worker_is_running())
 			return;
 		result->sys_errno = ECANCELED;
 	}
