@@ -626,19 +626,26 @@ closing_watch(void)
 	return close_pool(CLOSING_WATCH, mshare_freeze_timeout * INT64CONST(1000));
 }
 
-/* Open ranges that were written; false if the watch has been ended. */
-bool
-closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges)
+/*
+ * Open ranges that were written; "all" of them, or those that are new.  The plan is
+ * looked at under the lock: while the worker relieves a header lock it has one range.
+ */
+WatchOpening
+closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges, bool all)
 {
-	bool		mine;
+	WatchOpening opening = WATCH_OPENED;
+	int			limit = pool_ranges_limit();
 	FlipResult	result;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	mine = closing_is(serial);
-	if (mine)
+	if (!closing_is(serial))
+		opening = WATCH_ENDED;
+	else if (!all && pool_plan()->nranges + 2 * nranges > limit)
+		opening = WATCH_TOO_MANY_RANGES;
+	else
 		reopen(ranges, nranges, &result);
 	LWLockRelease(shared->lock);
-	return mine;
+	return opening;
 }
 
 void

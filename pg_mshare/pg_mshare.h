@@ -309,8 +309,16 @@ extern void closing_freeze(int64 timeout_us);
 extern bool closing_thaw(void);
 extern bool closing_is(uint64 serial);
 
+typedef enum WatchOpening
+{
+	WATCH_OPENED,
+	WATCH_ENDED,
+	WATCH_TOO_MANY_RANGES		/* nothing was opened */
+} WatchOpening;
+
 extern uint64 closing_watch(void);
-extern bool closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges);
+extern WatchOpening closing_watch_open(uint64 serial, const PoolRange *ranges,
+									   int nranges, bool all);
 extern void closing_watch_end(uint64 serial);
 extern bool closing_is_watch(void);
 

@@ -154,8 +154,10 @@ plan_append(PoolPlan *plan, int first, int end, PoolProtection protection)
 
 	if (last != NULL && last->protection == protection)
 		last->count += end - first;
-	else
+	else if (plan->nranges < POOL_MAX_RANGES)
 		plan->ranges[plan->nranges++] = (PoolRange) {first, end - first, protection};
+	else
+		elog(ERROR, "too many ranges of different protection");
 }
 
 /*

@@ -90,9 +90,9 @@ watch_open(Watch *watch, uint64 serial, int from)
 	int			nranges;
 	PoolRange  *ranges = watch_ranges(watch, from, &nranges);
 	int			limit = pool_ranges_limit();
-	bool		open;
+	WatchOpening opening = closing_watch_open(serial, ranges, nranges, false);
 
-	if (pool_plan()->nranges + 2 * nranges > limit)
+	if (opening == WATCH_TOO_MANY_RANGES)
 	{
 		/* The larger granules swallow those that are open, and leave room. */
 		do
@@ -101,10 +101,10 @@ watch_open(Watch *watch, uint64 serial, int from)
 			pfree(ranges);
 			ranges = watch_ranges(watch, 0, &nranges);
 		} while (4 * nranges > limit && watch->granule < NBuffers);
+		opening = closing_watch_open(serial, ranges, nranges, true);
 	}
-	open = closing_watch_open(serial, ranges, nranges);
 	pfree(ranges);
-	return open;
+	return opening == WATCH_OPENED;
 }
 
 /* Reads from disk were let in as writes are, but are none. */
