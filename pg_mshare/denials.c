@@ -29,7 +29,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/msharefs.h>
@@ -60,15 +59,6 @@ static int	room = 0;
 
 /* Events were, so that somebody may wait of whom we do not know. */
 static bool lost = false;
-
-static uint64
-monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * UINT64CONST(1000000000) + now.tv_nsec;
-}
 
 /* Where there are events to be read, -1: nowhere */
 int

@@ -68,6 +68,9 @@
 #define RELIEF_TIMEOUT_US	100000
 #define RELIEF_POLL_US		200
 
+/* When the worker wakes if it need not */
+#define NEVER				PG_INT64_MAX
+
 typedef enum ClosingKind
 {
 	CLOSING_NONE,
@@ -91,7 +94,8 @@ typedef struct Closing
 	ClosingKind kind;
 	uint64		serial;
 	TimestampTz since;
-	TimestampTz deadline;
+	TimestampTz until;			/* as it is told */
+	int64		deadline;		/* as it is kept: monotonic_us() */
 	int			reclosings;		/* for the sake of a header lock */
 	uint64		waits_before;
 } Closing;
@@ -105,7 +109,7 @@ typedef struct FreezeShared
 
 	slock_t		mutex;			/* guards what follows */
 	PGPROC	   *worker;			/* NULL: close nothing */
-	TimestampTz worker_wakes_at;
+	int64		worker_wakes_at;	/* monotonic_us() */
 	Closing		closing;
 } FreezeShared;
 
@@ -227,6 +231,13 @@ count_waits(void)
 	return pg_atomic_read_u64(&pool->waits) + fault_mode_waits();
 }
 
+/* Until when a change of protection has to be done; providers go by the wall clock. */
+static TimestampTz
+change_deadline(const Closing *closing)
+{
+	return GetCurrentTimestamp() + closing->deadline - monotonic_us();
+}
+
 /* Note that nothing is closed any more; returns how many writes had to wait. */
 static uint64
 closing_forget(void)
@@ -324,7 +335,7 @@ closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 {
 	Closing		now = closing_read();
 
-	if (pool_protect(ranges, nranges, now.deadline, result))
+	if (pool_protect(ranges, nranges, change_deadline(&now), result))
 	{
 		if (closing_is(now.serial) && worker_is_running())
 			return;
@@ -353,7 +364,8 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 		shared->closing.kind = kind;
 		shared->closing.serial++;
 		shared->closing.since = GetCurrentTimestamp();
-		shared->closing.deadline = shared->closing.since + timeout_us;
+		shared->closing.until = shared->closing.since + timeout_us;
+		shared->closing.deadline = monotonic_us() + timeout_us;
 		shared->closing.reclosings = 0;
 		shared->closing.waits_before = waits;
 		wake = shared->worker_wakes_at > shared->closing.deadline;
@@ -459,12 +471,12 @@ lock_unless_closed(ClosingKind allowed)
 static void
 hold_closed(uint64 serial, int64 hold_us)
 {
-	TimestampTz end = GetCurrentTimestamp() + hold_us;
+	int64		end = monotonic_us() + hold_us;
 
 	for (;;)
 	{
 		uint32		generation = pg_atomic_read_u32(&pool->generation);
-		TimestampTz now = GetCurrentTimestamp();
+		int64		now = monotonic_us();
 
 		if (now >= end || !closing_is(serial))
 			return;
@@ -538,7 +550,7 @@ log_closing(const PoolRange *ranges, int nranges)
 					nranges == 1 ? "buffers" : "some buffers of",
 					ranges->first + 1, last->first + last->count,
 					protection_name(ranges->protection), MyProcPid,
-					timestamptz_to_str(now.deadline))));
+					timestamptz_to_str(now.until))));
 }
 
 /* Will the plan have room for the changes?  The lock is held. */
@@ -690,11 +702,11 @@ closing_thaw(void)
 static bool
 lock_within(int64 timeout_us)
 {
-	TimestampTz end = GetCurrentTimestamp() + timeout_us;
+	int64		end = monotonic_us() + timeout_us;
 
 	while (!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
 	{
-		if (GetCurrentTimestamp() >= end)
+		if (monotonic_us() >= end)
 			return false;
 		pg_usleep(1000);
 	}
@@ -788,7 +800,7 @@ worker_relieve(void)
 			break;
 		pg_usleep(RELIEF_POLL_US);
 	}
-	if (!pool_protect(closed, nclosed, now.deadline, &result))
+	if (!pool_protect(closed, nclosed, change_deadline(&now), &result))
 		closing_end("closing failed");
 	ereport(LOG,
 			(errmsg("pg_mshare: buffer pool reopened for a moment, as %s (%d of %d)",
@@ -814,7 +826,7 @@ worker_write_state(bool done, const char *answer)
 	if (now.kind != CLOSING_NONE)
 	{
 		appendStringInfo(&state, "since %s\n", timestamptz_to_str(now.since));
-		appendStringInfo(&state, "until %s\n", timestamptz_to_str(now.deadline));
+		appendStringInfo(&state, "until %s\n", timestamptz_to_str(now.until));
 	}
 	appendStringInfo(&state, "waiters %d\n", processes_parked(PARKED));
 	control_write_state(state.data, done, answer);
@@ -912,7 +924,7 @@ worker_start(void)
 	SpinLockAcquire(&shared->mutex);
 	shared->worker = MyProc;
 	shared->worker_pid = MyProcPid;
-	shared->worker_wakes_at = DT_NOEND;
+	shared->worker_wakes_at = NEVER;
 	SpinLockRelease(&shared->mutex);
 
 	now = closing_read();
@@ -929,20 +941,20 @@ worker_start(void)
 static long
 worker_nap(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz wakes_at;
+	int64		now = monotonic_us();
+	int64		wakes_at;
 
 	SpinLockAcquire(&shared->mutex);
 	if (shared->closing.kind != CLOSING_NONE)
 		shared->worker_wakes_at = shared->closing.deadline;
 	else if (shared->worker_wakes_at <= now)
-		shared->worker_wakes_at = DT_NOEND;
+		shared->worker_wakes_at = NEVER;
 	wakes_at = shared->worker_wakes_at;
 	SpinLockRelease(&shared->mutex);
 
 	if (denials_waiting())
 		wakes_at = Min(wakes_at, now + WAIT_CHECK_US);
-	if (wakes_at == DT_NOEND)
+	if (wakes_at == NEVER)
 		return -1;
 	return Max((wakes_at - now + 999) / 1000, 0);
 }
@@ -993,7 +1005,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 			worker_obey();
 
 		now = closing_read();
-		if (now.kind != CLOSING_NONE && GetCurrentTimestamp() >= now.deadline)
+		if (now.kind != CLOSING_NONE && monotonic_us() >= now.deadline)
 			worker_end_closing(now.serial, "timeout");
 
 		nap = pg_atomic_read_u32(&shared->urgent) ? 0 : worker_nap();

@@ -357,9 +357,13 @@ extern Watch *watch_writes(int64 duration_us, int granule);
 extern int	watch_compare_relations(const Fault *x, const Fault *y);
 
 /* ----------
- * Futexes in shared memory (pool.c)
+ * A clock that nobody sets, and futexes in shared memory (pool.c)
  * ----------
  */
+extern uint64 monotonic_ns(void);
+
+#define monotonic_us() ((int64) (monotonic_ns() / 1000))
+
 extern int	futex_wait(pg_atomic_uint32 *word, uint32 value, int64 timeout_us);
 extern void futex_wake_all(pg_atomic_uint32 *word);
 

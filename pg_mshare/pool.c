@@ -27,6 +27,7 @@
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -359,6 +360,16 @@ protection_name(PoolProtection protection)
 			return "rw";
 	}
 	return "unknown";
+}
+
+/* Async-signal-safe */
+uint64
+monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64CONST(1000000000) + now.tv_nsec;
 }
 
 /* glibc wraps no futex call; timeout_us < 0 waits for ever. */

@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "storage/bufmgr.h"
-#include "utils/timestamp.h"
 
 #include "pg_mshare.h"
 
@@ -188,7 +187,7 @@ watch_writes(int64 duration_us, int granule)
 	int			room = 1024;
 	uint32		next;
 	uint64		serial;
-	TimestampTz end;
+	int64		end;
 
 	watch->granule = granule;
 	watch->writes = palloc(room * sizeof(Fault));
@@ -196,12 +195,12 @@ watch_writes(int64 duration_us, int granule)
 	HOLD_INTERRUPTS();
 	next = fault_log_last();
 	serial = closing_watch();
-	end = GetCurrentTimestamp() + duration_us;
+	end = monotonic_us() + duration_us;
 	PG_TRY();
 	{
 		while (!QueryCancelPending && !ProcDiePending)
 		{
-			int64		left = end - GetCurrentTimestamp();
+			int64		left = end - monotonic_us();
 			int			from = watch->nwrites;
 			uint32		last = fault_log_last();
 
