@@ -64,6 +64,9 @@
 /* How long the worker waits for the lock before it goes ahead without */
 #define LOCK_TIMEOUT_US		INT64CONST(1000000)
 
+/* How long before its deadline a closing ends itself, so that the worker need not */
+#define OWN_END_US			50000
+
 /* How long a relieved process gets to pass, and how often that is looked at */
 #define RELIEF_TIMEOUT_US	100000
 #define RELIEF_POLL_US		200
@@ -467,18 +470,25 @@ lock_unless_closed(ClosingKind allowed)
 	refuse_closed(allowed);
 }
 
+/* When to end a closing that is to last that long, by monotonic_us() */
+static int64
+own_end(const Closing *closing, int64 hold_us)
+{
+	return Min(monotonic_us() + hold_us, closing->deadline - OWN_END_US);
+}
+
 /* Stay closed; returns early if the closing is ended by the worker. */
 static void
-hold_closed(uint64 serial, int64 hold_us)
+hold_closed(const Closing *closing, int64 hold_us)
 {
-	int64		end = monotonic_us() + hold_us;
+	int64		end = own_end(closing, hold_us);
 
 	for (;;)
 	{
 		uint32		generation = pg_atomic_read_u32(&pool->generation);
 		int64		now = monotonic_us();
 
-		if (now >= end || !closing_is(serial))
+		if (now >= end || !closing_is(closing->serial))
 			return;
 		futex_wait(&pool->generation, generation, end - now);
 	}
@@ -512,7 +522,7 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	if (hold_us > 0)
 	{
 		LWLockRelease(shared->lock);
-		hold_closed(noted.serial, hold_us);
+		hold_closed(&noted, hold_us);
 		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 		mine = closing_is(noted.serial);
 	}
@@ -602,19 +612,19 @@ closing_protect(const PoolRange *ranges, int nranges, FlipResult *result)
 }
 
 /* Close the whole pool; the lock is held, and released. */
-static uint64
+static Closing
 close_pool(ClosingKind kind, int64 timeout_us)
 {
 	PoolRange	whole = {0, NBuffers, POOL_READ};
 	FlipResult	result;
-	uint64		serial;
+	Closing		noted;
 
 	closing_begin(kind, timeout_us);
-	serial = closing_read().serial;
+	noted = closing_read();
 	closing_apply(&whole, 1, &result);
 	LWLockRelease(shared->lock);
 	log_closing(&whole, 1);
-	return serial;
+	return noted;
 }
 
 void
@@ -630,12 +640,17 @@ closing_freeze(int64 timeout_us)
  * ----------
  */
 
+/* Returns the closing's serial, and when the session has to end it. */
 uint64
-closing_watch(void)
+closing_watch(int64 duration_us, int64 *end)
 {
+	Closing		noted;
+
 	check_closing(POOL_READ);
 	lock_unless_closed(CLOSING_NONE);
-	return close_pool(CLOSING_WATCH, mshare_freeze_timeout * INT64CONST(1000));
+	noted = close_pool(CLOSING_WATCH, mshare_freeze_timeout * INT64CONST(1000));
+	*end = own_end(&noted, duration_us);
+	return noted.serial;
 }
 
 /*

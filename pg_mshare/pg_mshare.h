@@ -316,7 +316,7 @@ typedef enum WatchOpening
 	WATCH_TOO_MANY_RANGES		/* nothing was opened */
 } WatchOpening;
 
-extern uint64 closing_watch(void);
+extern uint64 closing_watch(int64 duration_us, int64 *end);
 extern WatchOpening closing_watch_open(uint64 serial, const PoolRange *ranges,
 									   int nranges, bool all);
 extern void closing_watch_end(uint64 serial);

@@ -194,8 +194,7 @@ watch_writes(int64 duration_us, int granule)
 
 	HOLD_INTERRUPTS();
 	next = fault_log_last();
-	serial = closing_watch();
-	end = monotonic_us() + duration_us;
+	serial = closing_watch(duration_us, &end);
 	PG_TRY();
 	{
 		while (!QueryCancelPending && !ProcDiePending)

@@ -25,6 +25,12 @@ $admin->{stderr} = '';
 ok(wait_until(10, sub { (worker_pid($node) || $worker) != $worker }), 'another one starts');
 is($node->safe_psql('postgres', 'SELECT up_us > 0 FROM pg_mshare_flip()'), 't', 'and it can flip again');
 
+# what may be asked for at most ends in time, without the worker
+my ($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT up_us > 0 FROM pg_mshare_flip('r', '2 s')});
+is($stdout, 't', 'a flip may be held for freeze_timeout');
+($rc, $stdout, $stderr) = $node->psql('postgres', q{SELECT granule_kb_used FROM pg_mshare_watch('2 s')});
+is("$rc$stderr", 0, '... and a watch may last as long');
+
 # killed: a crash restart, and the pool is open
 $admin->query_safe('SELECT pg_mshare_freeze()');
 kill 'KILL', $node->safe_psql('postgres', q{SELECT pid FROM pg_mshare_backends WHERE backend_type = 'pg_mshare freeze worker'});
@@ -37,7 +43,7 @@ eval { $admin->quit };
 my $stopped = $node->background_psql('postgres', on_error_stop => 0);
 my $pid = $stopped->query_safe('SELECT pg_backend_pid()');
 kill 'STOP', $pid;
-my ($rc, $stdout, $stderr) = $node->psql('postgres', 'SELECT down_us > 0 FROM pg_mshare_flip()');
+($rc, $stdout, $stderr) = $node->psql('postgres', 'SELECT down_us > 0 FROM pg_mshare_flip()');
 if ($provider eq 'mprotect')
 {
 	like($stderr, qr/ERROR:  process $pid did not change the protection.*HINT:  See whether that process is stopped/s,
