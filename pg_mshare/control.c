@@ -7,9 +7,12 @@
  * wants, and who it is, into pg_mshare.request and sends the worker SIGUSR2.  The
  * worker answers in pg_mshare.state, which it writes at its start too: it says
  * which process to signal.  pg_mshare_ctl removes its request when it has read
- * the answer, so that there is one request at a time.
+ * the answer, so that there is one request at a time.  If it has to go without an
+ * answer it leaves a request for the signal that we are still to get.
  *
- * SIGUSR2 without a new request means "thaw": kill is enough in an emergency.
+ * SIGUSR2 without a new request means "thaw": kill is enough in an emergency.  Only
+ * if it comes from who asked last it means nothing: that request has been found
+ * at the signal of another, who had gone, and is done.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -29,20 +32,38 @@
 #define STATE_FILE_NEW		"pg_mshare.state.new"
 
 static volatile sig_atomic_t request_pending = false;
+static volatile sig_atomic_t sender_pid = 0;
 
-/* The last request: its word and the process that asked */
-static char request_word[16];
-static int	request_pid = 0;
+/* The process that asked last, -1: none did; each asks once */
+static int	request_pid = -1;
 
-/* The worker's handler of SIGUSR2 */
-void
-control_signal_handler(int signo)
+static void
+signal_handler(int signo, siginfo_t *info, void *context)
 {
 	int			save_errno = errno;
 
+	sender_pid = info->si_pid;
 	request_pending = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+/*
+ * In the worker, at its start, before it writes its state: who asks this worker has
+ * read that, so what is there already was asked of another.
+ */
+void
+control_startup(void)
+{
+	struct sigaction action = {
+		.sa_sigaction = signal_handler,
+		.sa_flags = SA_SIGINFO | SA_RESTART
+	};
+
+	unlink(REQUEST_FILE);
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGUSR2, &action, NULL) < 0)
+		elog(FATAL, "could not install a handler for SIGUSR2: %m");
 }
 
 bool
@@ -51,34 +72,39 @@ control_pending(void)
 	return request_pending;
 }
 
-/* What is asked for */
-ControlRequest
-control_request(void)
+/* What is asked for; false: nothing that is not done already */
+bool
+control_request(ControlRequest *request)
 {
 	FILE	   *file;
-	char		word[sizeof(request_word)] = "";
+	char		word[16] = "";
 	int			pid = 0;
-	bool		read;
+	bool		read = false;
 
 	request_pending = false;
 
 	file = AllocateFile(REQUEST_FILE, PG_BINARY_R);
-	if (file == NULL)
-		return CONTROL_THAW;
-	read = fscanf(file, "%15s %d", word, &pid) == 2;
-	FreeFile(file);
+	if (file != NULL)
+	{
+		read = fscanf(file, "%15s %d", word, &pid) == 2;
+		FreeFile(file);
+	}
 
 	/* One that was answered, and left behind, is not asked again. */
-	if (!read || (pid == request_pid && strcmp(word, request_word) == 0))
-		return CONTROL_THAW;
-	request_pid = pid;
-	strlcpy(request_word, word, sizeof(request_word));
+	if (!read || pid == request_pid)
+	{
+		*request = CONTROL_THAW;
+		return sender_pid != request_pid;
+	}
 
+	request_pid = pid;
 	if (strcmp(word, "freeze") == 0)
-		return CONTROL_FREEZE;
-	if (strcmp(word, "thaw") == 0)
-		return CONTROL_THAW;
-	return CONTROL_STATUS;
+		*request = CONTROL_FREEZE;
+	else if (strcmp(word, "thaw") == 0)
+		*request = CONTROL_THAW;
+	else
+		*request = CONTROL_STATUS;
+	return true;
 }
 
 /*
@@ -109,7 +135,8 @@ control_write_state(const char *state, bool done, const char *answer)
 
 /* Nobody is there any more to be asked. */
 void
-control_remove_state(void)
+control_shutdown(void)
 {
 	unlink(STATE_FILE);
+	unlink(REQUEST_FILE);
 }

@@ -879,10 +879,13 @@ worker_obey(void)
 	const char *volatile answer = "as follows";
 	ErrorData  *volatile error = NULL;
 	MemoryContext context = CurrentMemoryContext;
+	ControlRequest request;
 
+	if (!control_request(&request))
+		return;
 	PG_TRY();
 	{
-		switch (control_request())
+		switch (request)
 		{
 			case CONTROL_FREEZE:
 				answer = worker_freeze();
@@ -924,7 +927,7 @@ worker_exit(int code, Datum arg)
 		worker_end_closing(now.serial, "freeze worker exits");
 
 	denials_finish();
-	control_remove_state();
+	control_shutdown();
 
 	/* Until here, parked processes could count on us. */
 	shared->worker_pid = 0;
@@ -991,7 +994,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	pqsignal(SIGQUIT, worker_quit);
-	pqsignal(SIGUSR2, control_signal_handler);
+	control_startup();
 	BackgroundWorkerUnblockSignals();
 	worker_start();
 

@@ -333,11 +333,11 @@ typedef enum ControlRequest
 	CONTROL_THAW
 } ControlRequest;
 
-extern void control_signal_handler(int signo);
+extern void control_startup(void);
 extern bool control_pending(void);
-extern ControlRequest control_request(void);
+extern bool control_request(ControlRequest *request);
 extern void control_write_state(const char *state, bool done, const char *answer);
-extern void control_remove_state(void);
+extern void control_shutdown(void);
 
 /* ----------
  * watch.c

@@ -71,6 +71,31 @@ is($status, 1, 'a worker that is stopped gives no answer');
 like($err, qr/no answer from the freeze worker, process $worker, in 1 s/, 'and that is said');
 kill 'CONT', $worker;
 
+# what it finds when it goes on: a thaw is done, a freeze is not, and a status thaws nothing
+sub unanswered
+{
+	my ($word) = @_;
+	kill 'STOP', $worker;
+	is((ctl($word, @in, '-t', '1'))[0], 1, "no answer to $word");
+	kill 'CONT', $worker;
+	sleep 0.5;
+	my $protection = status($node, 'protection');
+	is((ctl('status', @in))[0], 0, '... but to the next one');
+	return $protection;
+}
+
+is(unanswered('freeze'), 'rw', '... and the pool is not frozen');
+$node->safe_psql('postgres', 'SELECT pg_mshare_freeze()');
+is(unanswered('status'), 'r', '... and the pool stays frozen') for 1, 2;
+is(unanswered('thaw'), 'rw', '... and the pool is open');
+kill 'STOP', $worker;
+ctl('status', @in, '-t', '1');
+kill 'CONT', $worker;
+sleep 0.5;
+$node->safe_psql('postgres', 'SELECT pg_mshare_freeze()');
+kill 'USR2', $worker;
+ok(wait_until(10, sub { status($node, 'protection') eq 'rw' }), 'a request left behind does not keep SIGUSR2 from thawing');
+
 # usage
 is((ctl(@$_))[0], 2, "wrong usage: @$_") for [], ['melt'], [ 'status', 'thaw', @in ], [ 'status', '-D' ], [ 'thaw', @in, '-t', 'x' ];
 like((ctl('--help'))[1], qr/^Usage:\n  pg_mshare_ctl status\|freeze\|thaw/m, '--help');
