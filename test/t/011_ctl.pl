@@ -108,4 +108,21 @@ $node->stop;
 is($status, 1, 'a server that is not running');
 like($err, qr/no freeze worker runs in .*\npg_mshare_ctl: hint: Is the server running/, 'and that is said');
 
+# the state of a server that was killed: nobody else gets its worker's signal
+for my $other ([ 'pg_mshare freeze worker', 1 ], [ 'another', $$ ])
+{
+	my ($title, $postmaster) = @$other;
+	my $process = IPC::Run::start([ 'perl', '-e', '$0 = shift; $| = 1; print "ready"; sleep', $title ], '>', \my $ready);
+	$process->pump until $ready;
+	my $pid = $process->{KIDS}[0]{PID};
+	unlink map { $node->data_dir . "/$_" } 'postmaster.pid', 'pg_mshare.state';
+	append_to_file($node->data_dir . '/postmaster.pid', "$postmaster\n");
+	append_to_file($node->data_dir . '/pg_mshare.state', "worker $pid\npostmaster $postmaster\n");
+	($status, $out, $err) = ctl('thaw', @in);
+	like($err, qr/the freeze worker, process $pid, is not there/, "a process that is called $title, of another server's");
+	like(slurp_file("/proc/$pid/cmdline"), qr/^$title/, '... gets no signal');
+	$process->kill_kill;
+}
+unlink map { $node->data_dir . "/$_" } 'postmaster.pid', 'pg_mshare.state';
+
 done_testing();
