@@ -47,6 +47,22 @@
 	pgstat_fetch_stat_local_beentry(index)
 #endif
 
+/* Reads from disk that the kernel does not copy from its page cache */
+#if PG_VERSION_NUM >= 160000
+#include "storage/fd.h"
+#define reads_are_direct() ((io_direct_flags & IO_DIRECT_DATA) != 0)
+#else
+#define reads_are_direct() false
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "storage/aio.h"
+#endif
+#ifdef IOMETHOD_IO_URING_ENABLED
+#define reads_use_io_uring() (io_method == IOMETHOD_IO_URING)
+#else
+#define reads_use_io_uring() false
+#endif
+
 /* Before 17 all extensions share one wait event. */
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION

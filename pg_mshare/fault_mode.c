@@ -16,7 +16,8 @@
  *
  * That system calls wait is believed only after a real read from disk has waited for
  * a page to be opened, since closing a standby's pool depends on it: its startup
- * process does not survive an EFAULT.
+ * process does not survive an EFAULT.  It is a read as PostgreSQL makes them by default:
+ * what reaches memory in other ways (direct I/O, io_uring) does not wait.
  *
  * The kernel's deadline is the last safety net, for the case that postmaster and
  * freeze worker are both killed, or the worker is stopped.  It is longer than any
@@ -206,6 +207,12 @@ decide(void)
 		return KERNEL_WAITS_OFF;
 	}
 
+	if (has_events && most == KERNEL_WAITS_ALL &&
+		(reads_are_direct() || reads_use_io_uring()))
+	{
+		most = KERNEL_WAITS_WRITES;
+		why = "Reads by debug_io_direct or by io_uring do not wait.";
+	}
 	if (has_events && most == KERNEL_WAITS_ALL)
 	{
 		double		waited_ms = 0;
