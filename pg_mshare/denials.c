@@ -34,7 +34,6 @@
 #include <linux/msharefs.h>
 
 #include "storage/proc.h"
-#include "utils/backend_status.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -79,6 +78,24 @@ find_proc(int pid)
 	return NULL;
 }
 
+/*
+ * What can be seen without a lock: the server's lists of backends take one, and wait
+ * for who is about to change his entry.  The rest is left to who reads the fault log.
+ */
+static BackendType
+proc_backend_type(const PGPROC *proc)
+{
+	if (proc == NULL)
+		return B_INVALID;
+	if (proc->procgloballist == &ProcGlobal->freeProcs)
+		return B_BACKEND;
+	if (proc->procgloballist == &ProcGlobal->walsenderFreeProcs)
+		return B_WAL_SENDER;
+	if (proc->procgloballist == &ProcGlobal->bgworkerFreeProcs)
+		return B_BG_WORKER;
+	return B_INVALID;
+}
+
 /* Change another process's wait event, unless it has just done so itself. */
 static bool
 replace_wait_event(PGPROC *proc, uint32 from, uint32 to)
@@ -100,7 +117,8 @@ find_wait(const struct mshare_event *event)
 }
 
 static void
-wait_begin(const struct mshare_event *event, const Fault *fault, uint32 number)
+wait_begin(const struct mshare_event *event, const Fault *fault, uint32 number,
+		   PGPROC *proc)
 {
 	Wait		wait = {
 		.tid = event->tid,
@@ -109,7 +127,7 @@ wait_begin(const struct mshare_event *event, const Fault *fault, uint32 number)
 		.fault = *fault,
 		.number = number,
 		.parked = PARKED,
-		.proc = find_proc(fault->pid)
+		.proc = proc
 	};
 
 	if (wait.proc)
@@ -169,6 +187,7 @@ note_denial(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 		.system_call = system_call,
 		.buffer = event->region_offset / BLCKSZ,
 	};
+	PGPROC	   *proc;
 	uint32		number;
 
 	if (!system_call && mshare_kernel_waits == KERNEL_WAITS_OFF)
@@ -176,11 +195,12 @@ note_denial(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 	if (fault.buffer >= NBuffers)
 		return;					/* the rest of the last huge page */
 
-	fault.backend_type = process_backend_type(fault.pid);
+	proc = find_proc(fault.pid);
+	fault.backend_type = proc_backend_type(proc);
 	fault_name_block(&fault);
 	number = fault_log_add(&fault);
 	if (!system_call || mshare_kernel_waits == KERNEL_WAITS_ALL)
-		wait_begin(event, &fault, number);
+		wait_begin(event, &fault, number, proc);
 	else
 		fault_log_end(number, 0);	/* has failed at once */
 }
@@ -214,7 +234,6 @@ read_events(void)
 
 		for (int i = 0; i < got / sizeof(events[0]); i++)
 			note_event(&events[i], now, now_ns);
-		pgstat_clear_backend_activity_snapshot();
 	}
 }
 

@@ -164,9 +164,12 @@ fault_tell(const Fault *fault, int byte, const char *outcome)
 
 	end = append_string(end, "pg_mshare: process ");
 	end = append_number(end, fault->pid);
-	end = append_string(end, " (");
-	end = append_string(end, GetBackendTypeDesc(fault->backend_type));
-	end = append_string(end, ")");
+	if (fault->backend_type != B_INVALID)
+	{
+		end = append_string(end, " (");
+		end = append_string(end, GetBackendTypeDesc(fault->backend_type));
+		end = append_string(end, ")");
+	}
 	end = append_string(end, outcome);
 	end = append_string(end, ": its ");
 	end = append_string(end, fault_access_name(fault));

@@ -512,18 +512,22 @@ pg_mshare_faults(PG_FUNCTION_ARGS)
 	{
 		Fault		fault;
 		int64		waited_us;
+		BackendType type;
 		Datum		values[11];
 		bool		nulls[11] = {false};
 
 		if (!fault_log_read(last - age, &fault, &waited_us))
 			continue;
 
+		type = fault.backend_type;
+		if (type == B_INVALID)
+			type = process_backend_type(fault.pid);
 		values[0] = TimestampTzGetDatum(fault.time);
 		values[1] = Int32GetDatum(fault.pid);
 		if (fault.pid == PostmasterPid)
 			values[2] = CStringGetTextDatum("postmaster");
-		else if (fault.backend_type != B_INVALID)
-			values[2] = CStringGetTextDatum(GetBackendTypeDesc(fault.backend_type));
+		else if (type != B_INVALID)
+			values[2] = CStringGetTextDatum(GetBackendTypeDesc(type));
 		else
 			nulls[2] = true;
 		values[3] = Int32GetDatum(fault.buffer + 1);

@@ -238,7 +238,7 @@ typedef struct Fault
 {
 	TimestampTz time;
 	int			pid;
-	BackendType backend_type;
+	BackendType backend_type;	/* B_INVALID: not known */
 	FaultAccess access;
 	bool		system_call;	/* by the kernel for it: a read from disk writes */
 	int			buffer;			/* counted from 0 */
