@@ -306,7 +306,7 @@ report_failure(const FlipResult *result)
 					 errmsg("process %d did not change the protection of its buffer pool in time",
 							result->pid),
 					 errdetail("The pool is open again."),
-					 errhint("See whether that process is stopped, for instance by a debugger.")));
+					 errhint("See whether that process is stopped, for instance by a debugger, or in a system call that does not end.")));
 			break;
 		case ECANCELED:
 			ereport(ERROR,
