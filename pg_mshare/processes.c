@@ -22,16 +22,20 @@
  * protection, and those forked before had reserved their slots before.
  *
  * A reservation whose fork() failed is never claimed.  It is given up after a
- * moment; should its child come after all, that child still catches up before
- * it runs any other code.
+ * moment.  Should its child come after all, it finds that the reservation is no
+ * longer the one it was forked with, since each has a number, and takes another
+ * slot; and it still catches up before it runs any other code.  So giving up is
+ * never wrong: it only means that a flip does not wait for that child.
  *
  * Acknowledging: the flip puts the generation into slot->asked and counts a
  * ticket in "unacknowledged"; whoever resets slot->asked takes the ticket back,
  * so that each is counted once whether the process answers, turns out to be up
  * to date or dies.  The last ticket wakes the flip.
  *
- * Locking: flips are serialised by the lock in freeze.c.  Reserving and claiming
- * take no lock; slot states change by compare-and-exchange.
+ * Locking: flips are serialised by the lock in freeze.c, but one that is stuck
+ * may be overtaken.  Slot states change by compare-and-exchange, and only who
+ * holds "alive" makes a slot live or frees one that was.  Nobody waits for
+ * "alive", as it may be held for life.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -55,12 +59,19 @@
 /* How often a flip looks whether somebody who owes an answer has died */
 #define DEATH_CHECK_US		(10 * 1000)
 
+/* How often a flip looks whether children that are starting have shown up */
+#define RESERVATION_CHECK_US	500
+
+/* The low bits of a slot's state; those above count its reservations. */
 typedef enum SlotState
 {
 	SLOT_FREE,
 	SLOT_RESERVED,				/* a fork is under way */
 	SLOT_LIVE					/* "alive" is held by the process "pid" */
 } SlotState;
+
+#define SLOT_STATE(state)		((SlotState) ((state) & 3))
+#define SLOT_RESERVATION		4
 
 typedef struct ProcessSlot
 {
@@ -89,71 +100,96 @@ static Registry *registry = NULL;
 /* Inherited by fork() together with the mapping that they describe */
 static uint32 my_generation = 0;
 static ProcessSlot *my_slot = NULL;
-static ProcessSlot *reserved_slot = NULL;
 
-/*
- * Free the slot if its process has died.  Whoever gets the mutex of a live slot
- * gets it as EOWNERDEAD; without that the slot has just been freed by another.
- */
+/* For the child of the fork that is under way; its slot may be given up. */
+static ProcessSlot *reserved_slot = NULL;
+static uint32 reserved_state;
+
+static SlotState
+slot_state(ProcessSlot *slot)
+{
+	return SLOT_STATE(pg_atomic_read_u32(&slot->state));
+}
+
+/* Lock a slot that no process holds, and free it if its process has died. */
 static bool
-slot_reap(ProcessSlot *slot)
+slot_lock(ProcessSlot *slot)
 {
 	int			rc = pthread_mutex_trylock(&slot->alive);
 
-	if (rc == EBUSY)
-		return false;
 	if (rc == EOWNERDEAD)
 	{
-		uint32		asked = pg_atomic_exchange_u32(&slot->asked, 0);
+		uint32		state = pg_atomic_read_u32(&slot->state);
 
-		if (asked != 0)
-			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
-		slot->pid = 0;
-		slot->reserved_at = 0;
+		if (SLOT_STATE(state) == SLOT_LIVE)
+		{
+			if (pg_atomic_exchange_u32(&slot->asked, 0) != 0)
+				pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+			slot->pid = 0;
+			pg_atomic_exchange_u32(&slot->state, state - SLOT_LIVE + SLOT_FREE);
+		}
 		pthread_mutex_consistent(&slot->alive);
-		pg_write_barrier();
-		pg_atomic_write_u32(&slot->state, SLOT_FREE);
 	}
-	if (rc == EOWNERDEAD || rc == 0)
-		pthread_mutex_unlock(&slot->alive);
+	return rc == 0 || rc == EOWNERDEAD;
+}
+
+/* Free a live slot if its process has died, or find that somebody has. */
+static bool
+slot_reap(ProcessSlot *slot)
+{
+	if (!slot_lock(slot))
+		return false;
+	pthread_mutex_unlock(&slot->alive);
 	return true;
 }
 
-static ProcessSlot *
+/* Free a reserved slot if its child has not come for long. */
+static bool
+slot_give_up(ProcessSlot *slot, uint32 state)
+{
+	return GetCurrentTimestamp() - slot->reserved_at > RESERVATION_US &&
+		pg_atomic_compare_exchange_u32(&slot->state, &state,
+									   state - SLOT_RESERVED + SLOT_FREE);
+}
+
+static bool
 slot_reserve_free(int nslots)
 {
 	for (int i = 0; i < nslots; i++)
 	{
 		ProcessSlot *slot = &registry->slots[i];
-		uint32		expected = SLOT_FREE;
+		uint32		state = pg_atomic_read_u32(&slot->state);
 
-		if (pg_atomic_read_u32(&slot->state) == SLOT_FREE &&
-			pg_atomic_compare_exchange_u32(&slot->state, &expected, SLOT_RESERVED))
-			return slot;
+		if (SLOT_STATE(state) != SLOT_FREE)
+			continue;
+		reserved_slot = slot;
+		reserved_state = state - SLOT_FREE + SLOT_RESERVED + SLOT_RESERVATION;
+		if (pg_atomic_compare_exchange_u32(&slot->state, &state, reserved_state))
+			return true;
 	}
-	return NULL;
+	reserved_slot = NULL;
+	return false;
 }
 
-static ProcessSlot *
+/* Sets reserved_slot, to NULL if there is none. */
+static void
 slot_reserve(void)
 {
 	int			used = pg_atomic_read_u32(&registry->used);
-	ProcessSlot *slot = slot_reserve_free(used);
 
-	if (slot == NULL)
+	if (!slot_reserve_free(used))
 	{
 		for (int i = 0; i < used; i++)
 		{
-			if (pg_atomic_read_u32(&registry->slots[i].state) == SLOT_LIVE)
+			if (slot_state(&registry->slots[i]) == SLOT_LIVE)
 				slot_reap(&registry->slots[i]);
 		}
-		slot = slot_reserve_free(registry->nslots);
+		if (!slot_reserve_free(registry->nslots))
+			return;
 	}
-	if (slot == NULL)
-		return NULL;
 
-	slot->reserved_at = GetCurrentTimestamp();
-	used = slot - registry->slots + 1;
+	reserved_slot->reserved_at = GetCurrentTimestamp();
+	used = reserved_slot - registry->slots + 1;
 	for (;;)
 	{
 		uint32		was = pg_atomic_read_u32(&registry->used);
@@ -162,18 +198,21 @@ slot_reserve(void)
 			pg_atomic_compare_exchange_u32(&registry->used, &was, used))
 			break;
 	}
-	return slot;
 }
 
-/* Make a reserved slot this process's own; false: it was given up before. */
+/*
+ * Make the reserved slot this process's own; false: it was given up before, or
+ * will be, as somebody has it locked.
+ */
 static bool
-slot_claim(ProcessSlot *slot)
+slot_claim(void)
 {
-	uint32		expected = SLOT_RESERVED;
+	ProcessSlot *slot = reserved_slot;
+	uint32		state = reserved_state;
 
-	if (pthread_mutex_lock(&slot->alive) == EOWNERDEAD)
-		pthread_mutex_consistent(&slot->alive);
-	if (pg_atomic_read_u32(&slot->state) == SLOT_RESERVED)
+	if (!slot_lock(slot))
+		return false;
+	if (pg_atomic_read_u32(&slot->state) == state)
 	{
 		slot->pid = getpid();
 		slot->sys_errno = 0;
@@ -181,7 +220,8 @@ slot_claim(ProcessSlot *slot)
 		pg_atomic_write_u32(&slot->parked, PARKED_NOT);
 		pg_atomic_write_u32(&slot->waiting, PARKED_NOT);
 		pg_atomic_write_u32(&slot->generation, my_generation);
-		if (pg_atomic_compare_exchange_u32(&slot->state, &expected, SLOT_LIVE))
+		if (pg_atomic_compare_exchange_u32(&slot->state, &state,
+										   state - SLOT_RESERVED + SLOT_LIVE))
 		{
 			my_slot = slot;
 			return true;
@@ -194,7 +234,7 @@ slot_claim(ProcessSlot *slot)
 static void
 before_fork(void)
 {
-	reserved_slot = slot_reserve();
+	slot_reserve();
 }
 
 static void
@@ -208,11 +248,10 @@ after_fork_in_child(void)
 
 	/* Do not answer in the parent's name. */
 	my_slot = NULL;
-	while (reserved_slot != NULL && !slot_claim(reserved_slot))
-		reserved_slot = slot_reserve();
+	while (reserved_slot != NULL && !slot_claim())
+		slot_reserve();
 	if (reserved_slot == NULL)
 		pg_atomic_fetch_add_u32(&registry->unregistered, 1);
-	reserved_slot = NULL;
 
 	if (provider->catch_up)
 		provider->catch_up();
@@ -264,7 +303,8 @@ processes_startup(void)
 	pthread_mutexattr_destroy(&attributes);
 
 	my_generation = pg_atomic_read_u32(&pool->generation);
-	if (!slot_claim(slot_reserve()))
+	slot_reserve();
+	if (!slot_claim())
 		elog(FATAL, "could not register the postmaster");
 
 	if (pthread_atfork(before_fork, NULL, after_fork_in_child) != 0)
@@ -318,7 +358,7 @@ process_set_waiting(int pid, Parked parked)
 	{
 		ProcessSlot *slot = &registry->slots[i];
 
-		if (slot->pid == pid && pg_atomic_read_u32(&slot->state) == SLOT_LIVE)
+		if (slot->pid == pid && slot_state(slot) == SLOT_LIVE)
 			pg_atomic_write_u32(&slot->waiting, parked);
 	}
 }
@@ -352,33 +392,33 @@ slot_ask(ProcessSlot *slot, uint32 generation)
 	return true;
 }
 
-/* One pass over all processes; how many are behind, -1 if one has failed. */
+/*
+ * One pass over all processes; how many are behind, -1 if one has failed.  Those
+ * that are starting cannot be asked, so there is no answer to wait for.
+ */
 static int
-flip_pass(uint32 generation, FlipResult *result)
+flip_pass(uint32 generation, FlipResult *result, int *starting)
 {
 	int			used = pg_atomic_read_u32(&registry->used);
 	int			behind = 0;
 
 	result->processes = 0;
+	*starting = 0;
 	for (int i = 0; i < used; i++)
 	{
 		ProcessSlot *slot = &registry->slots[i];
 		uint32		state = pg_atomic_read_u32(&slot->state);
 
 		pg_read_barrier();
-		if (state == SLOT_RESERVED)
+		if (SLOT_STATE(state) == SLOT_RESERVED)
 		{
-			TimestampTz since = slot->reserved_at;
-
-			if (since != 0 && GetCurrentTimestamp() - since > RESERVATION_US)
+			if (!slot_give_up(slot, state))
 			{
-				slot->reserved_at = 0;
-				pg_atomic_compare_exchange_u32(&slot->state, &state, SLOT_FREE);
-			}
-			else
 				behind++;
+				(*starting)++;
+			}
 		}
-		else if (state == SLOT_LIVE)
+		else if (SLOT_STATE(state) == SLOT_LIVE)
 		{
 			if (pg_atomic_read_u32(&slot->generation) != generation)
 			{
@@ -431,7 +471,8 @@ processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
 {
 	for (;;)
 	{
-		int			behind = flip_pass(generation, result);
+		int			starting;
+		int			behind = flip_pass(generation, result, &starting);
 		uint32		unacknowledged;
 
 		if (behind == 0)
@@ -451,7 +492,7 @@ processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
 		}
 
 		/*
-		 * Every ticket taken back means a new look; a timeout one too, as the
+		 * The last ticket taken back means a new look; a timeout one too, as the
 		 * dead do not answer and a reservation has no ticket.
 		 */
 		while ((unacknowledged = pg_atomic_read_u32(&registry->unacknowledged)) != 0)
@@ -460,8 +501,8 @@ processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
 						   DEATH_CHECK_US) < 0 && errno == ETIMEDOUT)
 				break;
 		}
-		if (unacknowledged == 0)
-			pg_spin_delay();
+		if (behind == starting)
+			pg_usleep(RESERVATION_CHECK_US);
 	}
 
 	flip_abandon(generation, result);
@@ -480,7 +521,7 @@ processes_list(ProcessEntry **entries)
 	{
 		ProcessSlot *slot = &registry->slots[i];
 
-		if (pg_atomic_read_u32(&slot->state) != SLOT_LIVE || slot_reap(slot))
+		if (slot_state(slot) != SLOT_LIVE || slot_reap(slot))
 			continue;
 		(*entries)[n].pid = slot->pid;
 		(*entries)[n].parked = slot_parked(slot);
@@ -500,7 +541,7 @@ processes_parked(Parked at_least)
 	{
 		ProcessSlot *slot = &registry->slots[i];
 
-		if (pg_atomic_read_u32(&slot->state) == SLOT_LIVE &&
+		if (slot_state(slot) == SLOT_LIVE &&
 			slot_parked(slot) >= at_least &&
 			!slot_reap(slot))
 			n++;
