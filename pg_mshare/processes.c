@@ -111,7 +111,25 @@ slot_state(ProcessSlot *slot)
 	return SLOT_STATE(pg_atomic_read_u32(&slot->state));
 }
 
-/* Lock a slot that no process holds, and free it if its process has died. */
+/*
+ * Take back the ticket for a generation, if the slot has that; async-signal-safe.
+ */
+static bool
+ticket_return(ProcessSlot *slot, uint32 generation)
+{
+	if (generation == 0 ||
+		!pg_atomic_compare_exchange_u32(&slot->asked, &generation, 0))
+		return false;
+	if (pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1) == 1)
+		futex_wake_all(&registry->unacknowledged);
+	return true;
+}
+
+/*
+ * Lock a slot that no process holds, and free it if its process has died.  The
+ * ticket comes last: a flip that asks the dead sees its ticket taken back here,
+ * or sees that the slot is no longer live.
+ */
 static bool
 slot_lock(ProcessSlot *slot)
 {
@@ -123,10 +141,9 @@ slot_lock(ProcessSlot *slot)
 
 		if (SLOT_STATE(state) == SLOT_LIVE)
 		{
-			if (pg_atomic_exchange_u32(&slot->asked, 0) != 0)
-				pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
 			slot->pid = 0;
 			pg_atomic_exchange_u32(&slot->state, state - SLOT_LIVE + SLOT_FREE);
+			ticket_return(slot, pg_atomic_read_u32(&slot->asked));
 		}
 		pthread_mutex_consistent(&slot->alive);
 	}
@@ -214,9 +231,11 @@ slot_claim(void)
 		return false;
 	if (pg_atomic_read_u32(&slot->state) == state)
 	{
+		/* Left by who died while it freed the slot */
+		ticket_return(slot, pg_atomic_read_u32(&slot->asked));
+
 		slot->pid = getpid();
 		slot->sys_errno = 0;
-		pg_atomic_write_u32(&slot->asked, 0);
 		pg_atomic_write_u32(&slot->parked, PARKED_NOT);
 		pg_atomic_write_u32(&slot->waiting, PARKED_NOT);
 		pg_atomic_write_u32(&slot->generation, my_generation);
@@ -327,17 +346,13 @@ process_generation(void)
 void
 process_set_generation(uint32 generation, int sys_errno)
 {
-	uint32		asked = generation;
-
 	my_generation = generation;
 	if (my_slot == NULL)
 		return;
 
 	my_slot->sys_errno = sys_errno;
 	pg_atomic_exchange_u32(&my_slot->generation, generation);
-	if (pg_atomic_compare_exchange_u32(&my_slot->asked, &asked, 0) &&
-		pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1) == 1)
-		futex_wake_all(&registry->unacknowledged);
+	ticket_return(my_slot, generation);
 }
 
 /* Async-signal-safe */
@@ -371,24 +386,35 @@ slot_parked(ProcessSlot *slot)
 			   pg_atomic_read_u32(&slot->waiting));
 }
 
-/* Ask a process to catch up; false if there is nothing to wait for. */
+/*
+ * Ask the process of a slot that was seen live to catch up; false if there is
+ * nothing to wait for.
+ */
 static bool
-slot_ask(ProcessSlot *slot, uint32 generation)
+slot_ask(ProcessSlot *slot, uint32 state, uint32 generation)
 {
-	uint32		expected = generation;
+	int			pid = slot->pid;
 
 	if (pg_atomic_read_u32(&slot->asked) == generation)
 		return true;
 
+	/* The ticket of a flip that this one has overtaken becomes ours. */
 	pg_atomic_fetch_add_u32(&registry->unacknowledged, 1);
-	pg_atomic_exchange_u32(&slot->asked, generation);
+	if (pg_atomic_exchange_u32(&slot->asked, generation) != 0)
+		pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+
+	if (pg_atomic_read_u32(&slot->state) != state)
+	{
+		ticket_return(slot, generation);
+		return true;			/* it has been freed: look again */
+	}
 	if (pg_atomic_read_u32(&slot->generation) == generation)
 	{
-		if (pg_atomic_compare_exchange_u32(&slot->asked, &expected, 0))
-			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
+		ticket_return(slot, generation);
 		return false;
 	}
-	kill(slot->pid, FLIP_SIGNAL);
+	if (pid > 0)				/* else it is being freed */
+		kill(pid, FLIP_SIGNAL);
 	return true;
 }
 
@@ -424,7 +450,7 @@ flip_pass(uint32 generation, FlipResult *result, int *starting)
 			{
 				if (slot_reap(slot))
 					continue;
-				if (slot_ask(slot, generation))
+				if (slot_ask(slot, state, generation))
 				{
 					behind++;
 					continue;
@@ -451,14 +477,9 @@ flip_abandon(uint32 generation, FlipResult *result)
 	for (int i = 0; i < used; i++)
 	{
 		ProcessSlot *slot = &registry->slots[i];
-		uint32		expected = generation;
 
-		if (pg_atomic_compare_exchange_u32(&slot->asked, &expected, 0))
-		{
-			pg_atomic_fetch_sub_u32(&registry->unacknowledged, 1);
-			if (result->pid == 0)
-				result->pid = slot->pid;
-		}
+		if (ticket_return(slot, generation) && result->pid == 0)
+			result->pid = slot->pid;
 	}
 }
 
