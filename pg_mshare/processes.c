@@ -160,11 +160,11 @@ slot_reap(ProcessSlot *slot)
 	return true;
 }
 
-/* Free a reserved slot if its child has not come for long. */
+/* Free a reserved slot if its child has not come for that long. */
 static bool
-slot_give_up(ProcessSlot *slot, uint32 state)
+slot_give_up(ProcessSlot *slot, uint32 state, int64 age_us)
 {
-	return GetCurrentTimestamp() - slot->reserved_at > RESERVATION_US &&
+	return GetCurrentTimestamp() - slot->reserved_at >= age_us &&
 		pg_atomic_compare_exchange_u32(&slot->state, &state,
 									   state - SLOT_RESERVED + SLOT_FREE);
 }
@@ -198,8 +198,14 @@ slot_reserve(void)
 	{
 		for (int i = 0; i < used; i++)
 		{
-			if (slot_state(&registry->slots[i]) == SLOT_LIVE)
-				slot_reap(&registry->slots[i]);
+			ProcessSlot *slot = &registry->slots[i];
+			uint32		state = pg_atomic_read_u32(&slot->state);
+
+			if (SLOT_STATE(state) == SLOT_LIVE)
+				slot_reap(slot);
+			else if (SLOT_STATE(state) == SLOT_RESERVED)
+				slot_give_up(slot, state,
+							 used < registry->nslots ? RESERVATION_US : 0);
 		}
 		if (!slot_reserve_free(registry->nslots))
 			return;
@@ -269,7 +275,7 @@ after_fork_in_child(void)
 	my_slot = NULL;
 	while (reserved_slot != NULL && !slot_claim())
 		slot_reserve();
-	if (reserved_slot == NULL)
+	if (reserved_slot == NULL && provider->catch_up)
 		pg_atomic_fetch_add_u32(&registry->unregistered, 1);
 
 	if (provider->catch_up)
@@ -438,7 +444,7 @@ flip_pass(uint32 generation, FlipResult *result, int *starting)
 		pg_read_barrier();
 		if (SLOT_STATE(state) == SLOT_RESERVED)
 		{
-			if (!slot_give_up(slot, state))
+			if (!slot_give_up(slot, state, RESERVATION_US))
 			{
 				behind++;
 				(*starting)++;
