@@ -18,6 +18,17 @@
  * handler touches cares, so the flip signal is taken out of the masks that
  * PostgreSQL blocks; children inherit them.
  *
+ * But PostgreSQL also blocks signals around posix_fallocate() of dynamic shared
+ * memory, since before Linux 6.11 any signal makes tmpfs undo what it has done and
+ * it has to start again: with frequent flips it would never end.  So the first flip
+ * signal that comes while all signals are meant to be blocked is the last until
+ * they no longer are.  What is interrupted cannot be told, but the other stretches
+ * are short: a fork, the start of a child but for its client's first packet, the
+ * second that some auxiliary processes sleep after an error.  Having the signal
+ * blocked from their beginning would be worse, as closing would wait for them with
+ * the pool closed to everybody else.  This way closing gets through and reopening
+ * waits, while all others have their pool back.
+ *
  * SPDX-License-Identifier: PostgreSQL
  *
  *-------------------------------------------------------------------------
@@ -25,6 +36,7 @@
 #include "postgres.h"
 
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "libpq/pqsignal.h"
@@ -88,18 +100,26 @@ mprotect_catch_up(void)
 }
 
 static void
-flip_signal_handler(int signo)
+flip_signal_handler(int signo, siginfo_t *info, void *context)
 {
+	sigset_t   *interrupted = &((ucontext_t *) context)->uc_sigmask;
 	int			save_errno = errno;
 
 	mprotect_catch_up();
+
+	/* BlockSig has SIGTERM, unlike StartupBlockSig, in which clients are awaited. */
+	if (sigismember(interrupted, SIGTERM))
+		sigaddset(interrupted, FLIP_SIGNAL);
 	errno = save_errno;
 }
 
 static void
 install_flip_signal(void)
 {
-	struct sigaction action = {.sa_handler = flip_signal_handler,.sa_flags = SA_RESTART};
+	struct sigaction action = {
+		.sa_sigaction = flip_signal_handler,
+		.sa_flags = SA_SIGINFO | SA_RESTART
+	};
 	struct sigaction old;
 	sigset_t	flip;
 
