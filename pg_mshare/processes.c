@@ -256,10 +256,22 @@ slot_claim(void)
 	return false;
 }
 
+/*
+ * What a backend forks must not use shared buffers, and mostly executes a program.
+ * The flip signal, pending when it does, would kill that program.  So if flips go
+ * by signals such a child has no pool instead of a slot.
+ */
+static bool
+child_has_pool(void)
+{
+	return !IsUnderPostmaster || provider->catch_up == NULL;
+}
+
 static void
 before_fork(void)
 {
-	slot_reserve();
+	if (child_has_pool())
+		slot_reserve();
 }
 
 static void
@@ -267,6 +279,13 @@ after_fork_in_child(void)
 {
 	sigset_t	all;
 	sigset_t	saved;
+
+	if (!child_has_pool())
+	{
+		my_slot = NULL;
+		munmap(pool_base, pool_mapped_bytes);
+		return;
+	}
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &saved);
