@@ -595,12 +595,13 @@ TEST_F(written, swapping_under_pressure)
 {
 	const char *why = swap_setup();
 	long out = vmstat("pswpout"), in = vmstat("pswpin");
-	double end = now() + stress_seconds();
+	double start = now();
 
 	if (why)
 		SKIP(return, "%s", why);
 	start_writers(self);
-	while (now() < end)
+	while (!stress_over(start, stress_seconds(), vmstat("pswpout") > out &&
+			    vmstat("pswpin") > in))
 		write_file(group_path("written", "memory.reclaim"), "8M");
 	EXPECT_EQ(0, lost_stores(self));
 	EXPECT_LT(out, vmstat("pswpout"))
