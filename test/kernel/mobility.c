@@ -183,13 +183,19 @@ static void on_denied(int sig)
 	siglongjmp(retry, 1);
 }
 
-static void read_on(struct reader *me, volatile long *word)
+/* A denied access goes on at sigsetjmp(retry). */
+static void retry_on(int sig)
 {
 	struct sigaction action = {
 		.sa_handler = on_denied, .sa_flags = SA_NODEFER
 	};
 
-	sigaction(SIGBUS, &action, NULL);
+	sigaction(sig, &action, NULL);
+}
+
+static void read_on(struct reader *me, volatile long *word)
+{
+	retry_on(SIGBUS);
 	if (sigsetjmp(retry, 0))
 		sleep_us(50);
 	for (;; me->rounds++) {
@@ -345,11 +351,7 @@ FIXTURE_TEARDOWN(closing)
 
 static void store_on(struct storer *me, volatile long *word)
 {
-	struct sigaction action = {
-		.sa_handler = on_denied, .sa_flags = SA_NODEFER
-	};
-
-	sigaction(SIGSEGV, &action, NULL);
+	retry_on(SIGSEGV);
 	if (sigsetjmp(retry, 0)) {
 		me->denied = true;
 		while (me->denied)
@@ -482,13 +484,10 @@ static unsigned long own_page(int writer, int i)
 /* A store that is denied has not happened: it is tried again elsewhere. */
 static void write_on(struct writer *me, int number, char *p)
 {
-	struct sigaction action = {
-		.sa_handler = on_denied, .sa_flags = SA_NODEFER
-	};
 	static unsigned int seed;
 
 	seed = number;
-	sigaction(SIGSEGV, &action, NULL);
+	retry_on(SIGSEGV);
 	sigsetjmp(retry, 0);
 	while (!me->stop) {
 		int i = rand_r(&seed) % OWN;
