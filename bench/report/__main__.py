@@ -21,6 +21,8 @@ def main():
     parser.add_argument("folder", type=Path, help="what bench/run left: build/bench/TIME")
     parser.add_argument("--figures", metavar="PLACE",
                         help="write nothing; print what README.md shows of a result that is published in PLACE")
+    parser.add_argument("--beside", type=Path, action="append", default=[], metavar="PLACE",
+                        help="another run, published in a folder below this one's, that the report names; may be repeated")
     options = parser.parse_args()
     folder = options.folder
 
@@ -40,7 +42,9 @@ def main():
 
     complete = (folder / "complete").exists()
     blocks = contents.blocks(results, environment, complete, raw.flip_samples(folder), raw.latencies(folder),
-                             raw.run_order(folder), raw.data_bytes(folder))
+                             raw.run_order(folder), raw.data_bytes(folder),
+                             [(place.name, results_module.Results(results_module.read(results_module.place(place))))
+                              for place in options.beside])
     for block in blocks:
         if hasattr(block, "svg"):
             (folder / f"{block.name}.svg").write_text(block.svg, encoding="utf-8")

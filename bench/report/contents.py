@@ -378,6 +378,27 @@ def _other_load(environment):
             "counts not at all. Repeat it on a quiet machine before quoting a time.")
 
 
+def repetitions(results):
+    """What pgbench ran on, and how often each arm did: `scaling` (64, 512), 10 times."""
+    points = {}
+    for row in results.rows:
+        if row.metric in ("tps", "page_table_bytes") and row.workload != "server":
+            points.setdefault(row.workload, {}).setdefault((row.arm, row.clients, row.flips_per_s), set()).add(row.rep)
+    for workload, reps in sorted(points.items()):
+        clients = ", ".join(f"{n:,}" for n in sorted({clients for _, clients, _ in reps}))
+        rates = ", ".join(str(rate) for rate in sorted({rate for _, _, rate in reps if rate}))
+        few, many = min(map(len, reps.values())), max(map(len, reps.values()))
+        yield (f"`{workload}` ({clients})" + (f" and with {rates} flips a second" if rates else "")
+               + (f", {many} times" if few == many else f", {few} to {many} times"))
+
+
+def _beside_blocks(beside):
+    if beside:
+        yield Heading("Beside this run")
+        yield Text("Others of the same machine, each in a boot of its own. In brackets the numbers of clients, and how often each arm ran:")
+        yield Bullets(tuple(f"[{name}]({name}/report.md): {'; '.join(repetitions(results))}" for name, results in beside))
+
+
 def _flip_blocks(results, samples):
     if not flips.points(results):
         return
@@ -463,14 +484,14 @@ def _server_blocks(results, latencies, order, data_bytes, wide):
         yield cold_table(results)
 
 
-def blocks(results, environment, complete, samples=None, latencies=None, order=(), data_bytes=0):
-    """The report as a list of blocks; charts among them."""
+def blocks(results, environment, complete, samples=None, latencies=None, order=(), data_bytes=0, beside=()):
+    """The report as a list of blocks; charts among them. beside: names and Results of other runs."""
     samples, latencies = samples or {}, latencies or {}
     found = [Text(sentence(results))]
     if not complete:
         found.append(Text("**This run was interrupted: what is missing below was not measured.**"))
     found += [charts.headline(results), Text(_other_load(environment)),
-              Heading("What it should show"), goals_table(results), *losses_blocks(results),
+              Heading("What it should show"), goals_table(results), *_beside_blocks(beside), *losses_blocks(results),
               *_flip_blocks(results, samples), *_server_blocks(results, latencies, order, data_bytes, environment.get("wide_mib")),
               *_instruction_blocks(results),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),

@@ -57,6 +57,7 @@ def _inline(text):
     text = html.escape(text, quote=False)
     text = re.sub(r"`([^`]*)`", r"<code>\1</code>", text)
     text = re.sub(r"\*\*([^*]*)\*\*", r"<strong>\1</strong>", text)
+    text = text.replace("/report.md)", "/report.html)")     # a page leads to pages
     return re.sub(r"\[([^]]*)\]\(([^)]*)\)", r'<a href="\2">\1</a>', text)
 
 
