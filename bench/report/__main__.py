@@ -43,8 +43,7 @@ def main():
     complete = (folder / "complete").exists()
     blocks = contents.blocks(results, environment, complete, raw.flip_samples(folder), raw.latencies(folder),
                              raw.run_order(folder), raw.data_bytes(folder),
-                             [(place.name, results_module.Results(results_module.read(results_module.place(place))))
-                              for place in options.beside])
+                             [(place.name, results_module.Results.of(place)) for place in options.beside])
     for block in blocks:
         if hasattr(block, "svg"):
             (folder / f"{block.name}.svg").write_text(block.svg, encoding="utf-8")

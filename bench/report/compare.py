@@ -43,7 +43,7 @@ def _environment(folder):
 
 
 def text(folder_a, folder_b, metrics=None):
-    first, second = (results.Results(results.read(results.place(folder))) for folder in (folder_a, folder_b))
+    first, second = (results.Results.of(folder) for folder in (folder_a, folder_b))
     a, b = _environment(folder_a), _environment(folder_b)
     different = [(name.replace("_", " "), a.get(name, ""), b.get(name, ""))
                  for name in {**a, **b} if a.get(name) != b.get(name)]

@@ -64,6 +64,11 @@ class Results:
             key = row.arm, row.workload, row.clients, row.flips_per_s, row.metric
             self._values.setdefault(key, []).append(row.value)
 
+    @classmethod
+    def of(cls, folder):
+        """Those of a folder that has rows."""
+        return cls(read(place(folder)))
+
     def values(self, arm, workload, clients, metric, flips=0):
         """One value per repetition, an empty list if none was measured."""
         return self._values.get((arm, workload, clients, flips, metric), [])
