@@ -169,7 +169,8 @@ sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 	own_arm = arm;
 	sigaction(SIGSEGV, &on_denial, NULL);
 	sigaction(SIGBUS, &on_denial, NULL);
-	/* Twice: the first call may take tables for itself. */
+	/* The seat and the first call may take tables for themselves. */
+	seat->touch_table_bytes = 0;
 	for (int i = 0; i < 2; i++)
 		tables = status_kib(0, "VmPTE:") * KiB;
 	base = arm->attach(r);
