@@ -370,12 +370,14 @@ def method(environment):
 
 
 def _other_load(environment):
-    share = float(environment.get("host_other_load_percent", 0))
-    if share < 5:
+    other = float(environment.get("host_other_load_percent", 0))
+    stolen = float(environment.get("host_stolen_percent", 0))
+    if max(other, stolen) < 5:
         return ""
-    return (f"**Other work took {share:.0f} % of the host's CPU time during this run.** A virtual CPU that the "
-            "host keeps waiting answers an interrupt milliseconds late: times of mshare closings suffer most, "
-            "counts not at all. Repeat it on a quiet machine before quoting a time.")
+    return (f"**Other work took {other:.0f} % of the host's CPU time during this run, and what the host runs on gave "
+            f"{stolen:.0f} % of it to others.** A virtual CPU that the host keeps waiting answers an interrupt "
+            "milliseconds late: times of mshare closings suffer most, counts not at all. Repeat it on a quiet machine "
+            "before quoting a time.")
 
 
 def repetitions(results):

@@ -164,6 +164,8 @@ class Report(unittest.TestCase):
         text = render.markdown("", self.blocks(True, {"host_other_load_percent": "40.0"}))
         self.assertIn("Other work took 40 %", text)
         self.assertNotIn("interrupted", text)
+        text = render.markdown("", self.blocks(True, {"host_other_load_percent": "0.2", "host_stolen_percent": "6.0"}))
+        self.assertIn("6 % of it to others", text)
 
     def test_a_column_without_a_cell_is_left_out(self):
         table = render.without_empty_columns(render.Table(("a", "b", "c"), [("1", "", "0"), ("2", "", "")]))
