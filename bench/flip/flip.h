@@ -150,7 +150,7 @@ void futex_wake(_Atomic uint32_t *word, int count);
 extern double populate_seconds;
 void *shared_memory(size_t size);
 uint64_t memory_available(void);
-uint64_t page_table_bytes(void);
+int64_t page_table_bytes(void);
 uint64_t number_in(const char *path, const char *key);
 bool number_to(const char *path, uint64_t value);
 uint64_t status_kib(pid_t pid, const char *key);

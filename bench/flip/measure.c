@@ -259,7 +259,7 @@ static void row_per_cycle(const char *metric, uint64_t before, uint64_t after, i
 /* What each of the processes took before anything flipped. */
 struct crew_cost {
 	double attach_seconds;
-	uint64_t page_table_bytes;
+	int64_t page_table_bytes;	/* below 0: others gave some back */
 };
 
 static bool measure(const struct range *r, const struct crew_cost *cost)
@@ -339,11 +339,12 @@ static void measure_processes(const struct range *r)
 {
 	const struct arm *arm = point.arm;
 	struct crew_cost cost = { .page_table_bytes = page_table_bytes() };
-	double start = now();
+	double start;
 
 	signal(SIGALRM, on_alarm);
 	alarm(180 + 20 * options.box);
 	point.running = true;
+	start = now();
 	if (!sharers_start(arm, r, point.processes)) {
 		row_failed();
 		return;

@@ -71,10 +71,22 @@ uint64_t memory_available(void)
 	return number_in("/proc/meminfo", "MemAvailable:") * KiB;
 }
 
-/* Of all processes, the kernel's own tables not among them. */
-uint64_t page_table_bytes(void)
+/*
+ * Of all processes, the kernel's own tables not among them. Those of a process
+ * that has ended may leave the count a grace period later: waits, a second at
+ * most, until it has stood still for 50 ms.
+ */
+int64_t page_table_bytes(void)
 {
-	return number_in("/proc/meminfo", "PageTables:") * KiB;
+	uint64_t kib = number_in("/proc/meminfo", "PageTables:"), then;
+	int left = 20;
+
+	do {
+		then = kib;
+		usleep(50000);
+		kib = number_in("/proc/meminfo", "PageTables:");
+	} while (kib != then && left--);
+	return kib * KiB;
 }
 
 bool number_to(const char *path, uint64_t value)
