@@ -85,7 +85,7 @@ int64_t page_table_bytes(void)
 		then = kib;
 		usleep(50000);
 		kib = number_in("/proc/meminfo", "PageTables:");
-	} while (kib != then && left--);
+	} while (kib != then && --left);
 	return kib * KiB;
 }
 
