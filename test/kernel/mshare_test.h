@@ -73,7 +73,7 @@ static inline bool stress_over(double start, double seconds, bool enough)
 {
 	double passed = now() - start;
 
-	return passed > seconds + 30 || (passed > seconds && enough);
+	return passed > seconds + 120 || (passed > seconds && enough);
 }
 
 static inline void sleep_us(long us)
