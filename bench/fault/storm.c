@@ -24,7 +24,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,14 +62,10 @@ static void must(bool done, const char *what)
  */
 static void touch_memory(void)
 {
-	struct sysinfo info;
-	uint64_t size;
-	void *p;
+	uint64_t size = memory_available() / 4 * 3;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 
-	must(sysinfo(&info) == 0, "sysinfo");
-	size = info.freeram / 4 * 3 / PAGE * PAGE;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	must(p != MAP_FAILED, "mmap of the free memory");
 	munmap(p, size);
 }
