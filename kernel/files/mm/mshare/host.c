@@ -65,27 +65,23 @@ int mshare_host_init(struct mshare_region *region)
 		return -ENOMEM;
 	lockdep_set_class(&host->mmap_lock, &mshare_host_lock_class);
 	host->task_size = TASK_SIZE_MAX;
-#ifdef CONFIG_MEMCG
-	/* The creator may exit: charge the cgroup that it was in */
-	RCU_INIT_POINTER(host->owner, NULL);
-#endif
+	region->host = host;
+	err = mshare_hostmm_bind(region);
+	if (err)
+		goto err_put;
 
 	region->mn.ops = &mshare_notifier_ops;
 	err = mmu_notifier_register(&region->mn, host);
-	if (err) {
-		mmput(host);
-		return err;
-	}
-	region->host = host;
-	WRITE_ONCE(host->mshare_region, region);
+	if (err)
+		goto err_unbind;
 	return 0;
-}
 
-struct mem_cgroup *mshare_host_mem_cgroup(const struct mm_struct *mm)
-{
-	struct mshare_region *region = READ_ONCE(mm->mshare_region);
-
-	return region ? region->memcg : NULL;
+err_unbind:
+	mshare_hostmm_unbind(region);
+err_put:
+	region->host = NULL;
+	mmput(host);
+	return err;
 }
 
 /*
@@ -185,7 +181,7 @@ void mshare_host_exit(struct mshare_region *region)
 	LIST_HEAD(gone);
 
 	/* khugepaged may hold on to the mm, longer than the cgroup is held */
-	WRITE_ONCE(host->mshare_region, NULL);
+	mshare_hostmm_unbind(region);
 	mmap_write_lock(host);
 	mshare_anon_count(region, 0, region->size, false, &gone);
 	mmap_write_unlock(host);
@@ -391,6 +387,7 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 	err = insert_vm_struct(host, vma);
 	if (err)
 		goto err_close;
+	vm_flags_set(vma, mshare_hostmm_vm_flags(vma));
 	vm_stat_account(host, vma->vm_flags, vma_pages(vma));
 	vma_set_page_prot(vma);
 	khugepaged_enter_vma(vma, vma->vm_flags);
@@ -408,16 +405,6 @@ err_file:
 err_free:
 	vm_area_free(vma);
 	return err;
-}
-
-/* Remove VMAs and pages; the views no longer lead there. */
-static int mshare_remove_vmas(struct mshare_region *region,
-			      unsigned long start, unsigned long end)
-{
-	VMA_ITERATOR(vmi, region->host, start);
-
-	return do_vmi_munmap(&vmi, region->host, start, end - start, NULL,
-			     false);
 }
 
 /*
@@ -514,7 +501,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 		 * A whole mapping: needs no split, takes nothing else along,
 		 * and fails for want of memory only. It must not stay.
 		 */
-		while (mshare_remove_vmas(region, start, end))
+		while (mshare_hostmm_unmap(region, start, end))
 			cond_resched();
 	}
 out:
@@ -716,8 +703,9 @@ static int mshare_unmap_locked(struct mshare_region *region,
 	if (cleared && !mshare_skip_unmap_flush)
 		mshare_flush_region(region, true);
 
+	/* VMAs and pages; the views no longer lead there */
 	mshare_anon_count(region, start, end, false, &gone);
-	err = mshare_remove_vmas(region, start, end);
+	err = mshare_hostmm_unmap(region, start, end);
 	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
 		struct mshare_chunk *chunk = mshare_chunk(region, addr);
 

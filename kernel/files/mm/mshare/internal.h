@@ -212,10 +212,11 @@ struct mshare_region {
  * @region: the region, of which it holds a reference
  * @mm: the mm; valid while the link is in @in_region
  * @windows: VMAs; under the mm's mmap_lock, as mshare_link_drop() says
- * @in_mm: mm->mshare_links, likewise
+ * @in_mm: the mm's links, likewise: see links.c
  * @in_region: region->links, under region->links_lock
  * @waiting: its threads' accesses that wait; under region->wait_lock
  * @nr_waiting: their number
+ * @rcu: frees it: who asks by mm may be late
  */
 struct mshare_link {
 	refcount_t refs;
@@ -226,6 +227,7 @@ struct mshare_link {
 	struct list_head in_region;
 	struct list_head waiting;
 	unsigned int nr_waiting;
+	struct rcu_head rcu;
 };
 
 /* msharefs.c */
@@ -289,6 +291,20 @@ void mshare_anon_account(struct mshare_region *region,
 			 struct vm_area_struct *vma);
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat);
 void mshare_host_show(struct mshare_region *region, struct seq_file *seq);
+
+/* hostmm.c */
+int mshare_hostmm_bind(struct mshare_region *region);
+void mshare_hostmm_unbind(struct mshare_region *region);
+struct mshare_region *mshare_host_region(const struct mm_struct *host);
+int mshare_hostmm_unmap(struct mshare_region *region, unsigned long start,
+			unsigned long end);
+unsigned long mshare_hostmm_vm_flags(const struct vm_area_struct *vma);
+
+/* links.c */
+struct mshare_link *mshare_link_find(struct mm_struct *mm,
+				     struct mshare_region *region);
+void mshare_link_add(struct mshare_link *link);
+void mshare_link_del(struct mshare_link *link);
 
 /* view.c */
 struct mshare_view *mshare_view_get(struct mshare_region *region,

@@ -134,7 +134,7 @@ void mshare_link_put(struct mshare_link *link)
 	if (!refcount_dec_and_test(&link->refs))
 		return;
 	mshare_region_put(link->region);
-	kfree(link);
+	kfree_rcu(link, rcu);
 }
 
 /*
@@ -148,11 +148,10 @@ static struct mshare_link *mshare_link_get(struct mshare_region *region,
 
 	mmap_assert_write_locked(mm);
 	atomic64_inc(&region->windows);
-	hlist_for_each_entry(link, &mm->mshare_links, in_mm) {
-		if (link->region == region) {
-			link->windows++;
-			return link;
-		}
+	link = mshare_link_find(mm, region);
+	if (link) {
+		link->windows++;
+		return link;
 	}
 
 	link = kzalloc(sizeof(*link), gfp);
@@ -166,7 +165,7 @@ static struct mshare_link *mshare_link_get(struct mshare_region *region,
 	link->mm = mm;
 	link->windows = 1;
 	INIT_LIST_HEAD(&link->waiting);
-	hlist_add_head(&link->in_mm, &mm->mshare_links);
+	mshare_link_add(link);
 
 	spin_lock(&region->links_lock);
 	list_add_tail(&link->in_region, &region->links);
@@ -194,7 +193,7 @@ static void mshare_link_drop(struct mshare_link *link)
 	 */
 	if (atomic_read(&link->mm->mm_users) > 1)
 		tlb_remove_table_sync_one();
-	hlist_del(&link->in_mm);
+	mshare_link_del(link);
 
 	spin_lock(&region->links_lock);
 	list_del(&link->in_region);

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: batches of reclaim. Sharers are flushed once for many pages.
+ */
+#include <linux/mm_types.h>
+#include <linux/mshare.h>
+#include <asm/tlbflush.h>
+
+#include "internal.h"
+
+/*
+ * Reclaim, migration and khugepaged unmap many pages of a host mm before they
+ * touch the first of these. mm/rmap.c notes the region in the task's batch,
+ * and try_to_unmap_flush() flushes it once, before any page is freed or
+ * copied. Lazy CPUs can wait, as no page table is freed by that. More regions
+ * than a batch has room for are flushed with all else, once too.
+ *
+ * A region that is noted may die, but not its memory: it then has no sharers.
+ */
+void __mshare_batch_flush(struct tlbflush_unmap_batch *batch)
+{
+	bool all = batch->mshare_more;
+	int i;
+
+	if (all && !mshare_skip_batch_flush)
+		flush_tlb_all();
+	for (i = 0; i < MSHARE_BATCH_REGIONS && batch->mshare_regions[i]; i++) {
+		if (all)
+			atomic64_inc(&batch->mshare_regions[i]->shootdowns);
+		else if (!mshare_skip_batch_flush)
+			mshare_flush_region(batch->mshare_regions[i], false);
+		mshare_region_unpin(batch->mshare_regions[i]);
+		batch->mshare_regions[i] = NULL;
+	}
+	batch->mshare_more = false;
+}
+
+/*
+ * A page of @host was unmapped; its page-table lock is held. The host's VMA is
+ * there, so its region is not yet freed; if it is being taken down there is
+ * nobody left to flush.
+ */
+void mshare_batch_add(struct tlbflush_unmap_batch *batch,
+		      const struct mm_struct *host)
+{
+	struct mshare_region *region = mshare_host_region(host);
+	int i;
+
+	if (!region)
+		return;
+	for (i = 0; i < MSHARE_BATCH_REGIONS && batch->mshare_regions[i]; i++)
+		if (batch->mshare_regions[i] == region)
+			return;
+	if (i == MSHARE_BATCH_REGIONS) {
+		batch->mshare_more = true;
+		return;
+	}
+	refcount_inc(&region->pins);
+	batch->mshare_regions[i] = region;
+}

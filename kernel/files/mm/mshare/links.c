@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare: the links of an mm. They are few, and in a list that mm_struct has.
+ */
+#include <linux/list.h>
+#include <linux/mm_types.h>
+
+#include "internal.h"
+
+/* The mm's link to a region, or NULL. The mm's mmap_lock is held for writing. */
+struct mshare_link *mshare_link_find(struct mm_struct *mm,
+				     struct mshare_region *region)
+{
+	struct mshare_link *link;
+
+	hlist_for_each_entry(link, &mm->mshare_links, in_mm)
+		if (link->region == region)
+			return link;
+	return NULL;
+}
+
+/* From here on mm_has_mshare(). No window's entry has been set. */
+void mshare_link_add(struct mshare_link *link)
+{
+	hlist_add_head(&link->in_mm, &link->mm->mshare_links);
+}
+
+/* The entries of the mm's windows of the region are clear and flushed. */
+void mshare_link_del(struct mshare_link *link)
+{
+	hlist_del(&link->in_mm);
+}
