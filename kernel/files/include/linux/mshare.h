@@ -103,6 +103,28 @@ static inline bool mshare_fault_denied(vm_fault_t fault)
 	return fault & VM_FAULT_DENIED;
 }
 
+/*
+ * The rest of the kernel makes all these calls from the start. What they need
+ * would be set up here, at init and with the first mount, were it otherwise.
+ */
+static inline int mshare_core_init(void)
+{
+	return 0;
+}
+
+static inline void mshare_core_exit(void)
+{
+}
+
+static inline int mshare_core_get(void)
+{
+	return 0;
+}
+
+static inline void mshare_core_put(void)
+{
+}
+
 #else /* !CONFIG_MSHARE */
 
 static inline bool vma_is_mshare(const struct vm_area_struct *vma)

@@ -80,10 +80,13 @@ static int mshare_tlb_gen_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mshare_tlb_gen);
 
-static int __init mshare_debug_init(void)
+static struct dentry *mshare_debug_dir;
+
+void __init mshare_debug_init(void)
 {
 	struct dentry *dir = debugfs_create_dir("mshare", NULL);
 
+	mshare_debug_dir = dir;
 	debugfs_create_file("flush_all", 0600, dir, NULL,
 			    &mshare_flush_all_fops);
 	debugfs_create_file("tlb_gen", 0400, dir, NULL, &mshare_tlb_gen_fops);
@@ -119,6 +122,9 @@ static int __init mshare_debug_init(void)
 			   &mshare_flush_all_links);
 	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */
 	debugfs_create_u32("gup_delay_us", 0600, dir, &mshare_gup_delay_us);
-	return 0;
 }
-late_initcall(mshare_debug_init);
+
+void mshare_debug_exit(void)
+{
+	debugfs_remove(mshare_debug_dir);
+}

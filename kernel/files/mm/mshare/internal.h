@@ -411,6 +411,8 @@ ssize_t mshare_event_read(struct file *file, char __user *buf, size_t count,
 __poll_t mshare_event_poll(struct file *file, poll_table *wait);
 
 /* wait.c */
+void mshare_wait_sysctls_init(void);
+void mshare_wait_sysctls_exit(void);
 void mshare_wait_init(struct mshare_region *region);
 void mshare_wait_grant(struct mshare_region *region, unsigned long start,
 		       unsigned long end, unsigned long prot);
@@ -435,6 +437,9 @@ extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck, mshare_skip_views;
 extern u32 mshare_wait_delay_us, mshare_flip_delay_us, mshare_flush_all_links;
+
+void mshare_debug_init(void);
+void mshare_debug_exit(void);
 
 /* Between denial and wait: gives a test's flip the time to come between. */
 static inline void mshare_wait_delay(void)
@@ -465,6 +470,14 @@ static inline void mshare_wait_delay(void)
 }
 
 static inline void mshare_flip_delay(void)
+{
+}
+
+static inline void mshare_debug_init(void)
+{
+}
+
+static inline void mshare_debug_exit(void)
 {
 }
 #endif

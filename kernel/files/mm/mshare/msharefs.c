@@ -9,6 +9,8 @@
 #include <linux/init.h>
 #include <linux/kernel.h>
 #include <linux/magic.h>
+#include <linux/module.h>
+#include <linux/mshare.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/statfs.h>
@@ -26,8 +28,10 @@ static struct mshare_fs *mshare_sb(struct super_block *sb)
 
 void mshare_fs_put(struct mshare_fs *fs)
 {
-	if (refcount_dec_and_test(&fs->refs))
-		kfree(fs);
+	if (!refcount_dec_and_test(&fs->refs))
+		return;
+	kfree(fs);
+	mshare_core_put();
 }
 
 /* Count bytes against size=; -ENOSPC if they do not fit. */
@@ -353,10 +357,17 @@ static const struct fs_context_operations mshare_context_ops = {
 
 static int mshare_init_fs_context(struct fs_context *fc)
 {
-	struct mshare_fs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
+	struct mshare_fs *fs;
+	int err;
 
-	if (!fs)
+	err = mshare_core_get();
+	if (err)
+		return err;
+	fs = kzalloc(sizeof(*fs), GFP_KERNEL);
+	if (!fs) {
+		mshare_core_put();
 		return -ENOMEM;
+	}
 	refcount_set(&fs->refs, 1);
 	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE) {
 		struct mshare_fs *old = mshare_sb(fc->root->d_sb);
@@ -383,6 +394,7 @@ static void mshare_kill_sb(struct super_block *sb)
 
 /* No FS_USERNS_MOUNT: size= is a promise about the machine's memory. */
 static struct file_system_type mshare_fs_type = {
+	.owner			= THIS_MODULE,
 	.name			= "msharefs",
 	.init_fs_context	= mshare_init_fs_context,
 	.parameters		= mshare_parameters,
@@ -393,12 +405,40 @@ static int __init mshare_init(void)
 {
 	int err;
 
-	err = sysfs_create_mount_point(fs_kobj, "mshare");
+	err = mshare_core_init();
 	if (err)
 		return err;
+	err = sysfs_create_mount_point(fs_kobj, "mshare");
+	if (err)
+		goto err_core;
 	err = register_filesystem(&mshare_fs_type);
 	if (err)
-		sysfs_remove_mount_point(fs_kobj, "mshare");
+		goto err_mount_point;
+	mshare_wait_sysctls_init();
+	mshare_debug_init();
+	return 0;
+
+err_mount_point:
+	sysfs_remove_mount_point(fs_kobj, "mshare");
+err_core:
+	mshare_core_exit();
 	return err;
 }
 fs_initcall(mshare_init);
+
+/* No mount is left, and no region. */
+static void __exit mshare_exit(void)
+{
+	mshare_debug_exit();
+	mshare_wait_sysctls_exit();
+	unregister_filesystem(&mshare_fs_type);
+	sysfs_remove_mount_point(fs_kobj, "mshare");
+	mshare_core_exit();
+	/* notifiers, links, regions, views */
+	mmu_notifier_synchronize();
+	rcu_barrier();
+}
+module_exit(mshare_exit);
+
+MODULE_DESCRIPTION("msharefs: page tables shared between processes");
+MODULE_LICENSE("GPL");

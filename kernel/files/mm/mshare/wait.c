@@ -453,9 +453,16 @@ static struct ctl_table mshare_sysctls[] = {
 	},
 };
 
-static int __init mshare_wait_sysctls(void)
+static struct ctl_table_header *mshare_sysctl_header;
+
+void __init mshare_wait_sysctls_init(void)
 {
-	register_sysctl_init("vm", mshare_sysctls);
-	return 0;
+	mshare_sysctl_header = register_sysctl("vm", mshare_sysctls);
+	if (!mshare_sysctl_header)
+		pr_warn("mshare: no sysctl vm.mshare_fault_group\n");
 }
-fs_initcall(mshare_wait_sysctls);
+
+void mshare_wait_sysctls_exit(void)
+{
+	unregister_sysctl_table(mshare_sysctl_header);
+}
