@@ -12,7 +12,12 @@
  *
  * SIGUSR2 without a new request means "thaw": kill is enough in an emergency.  Only
  * if it comes from who asked last it means nothing: that request has been found
- * at the signal of another, who had gone, and is done.
+ * at the signal of another, who had gone, and is done.  A request that is not
+ * understood is none, but no emergency either: it is removed, and nothing is done.
+ *
+ * The files are in every copy of the data directory, base backups included, and mean
+ * nothing there: pg_mshare_ctl looks whether the worker runs in its directory, and a
+ * worker that starts removes the request and writes a state of its own.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -33,6 +38,12 @@
 
 static volatile sig_atomic_t request_pending = false;
 static volatile sig_atomic_t sender_pid = 0;
+
+static const char *const request_words[] = {
+	[CONTROL_STATUS] = "status",
+	[CONTROL_FREEZE] = "freeze",
+	[CONTROL_THAW] = "thaw",
+};
 
 /* The process that asked last, -1: none did; each asks once */
 static int	request_pid = -1;
@@ -72,39 +83,50 @@ control_pending(void)
 	return request_pending;
 }
 
-/* What is asked for; false: nothing that is not done already */
+/* What is asked for; false: nothing that is not done already, or can be answered */
 bool
 control_request(ControlRequest *request)
 {
 	FILE	   *file;
-	char		word[16] = "";
-	int			pid = 0;
-	bool		read = false;
+	char		text[64] = "";
+	size_t		length = 0;
+	char		word[16];
+	int			pid;
+	bool		understood;
 
 	request_pending = false;
 
 	file = AllocateFile(REQUEST_FILE, PG_BINARY_R);
 	if (file != NULL)
 	{
-		read = fscanf(file, "%15s %d", word, &pid) == 2;
+		length = fread(text, 1, sizeof(text) - 1, file);
 		FreeFile(file);
 	}
 
 	/* One that was answered, and left behind, is not asked again. */
-	if (!read || pid == request_pid)
+	understood = sscanf(text, "%15[a-z] %d", word, &pid) == 2 && pid > 0;
+	if (length == 0 || (understood && pid == request_pid))
 	{
 		*request = CONTROL_THAW;
 		return sender_pid != request_pid;
 	}
 
-	request_pid = pid;
-	if (strcmp(word, "freeze") == 0)
-		*request = CONTROL_FREEZE;
-	else if (strcmp(word, "thaw") == 0)
-		*request = CONTROL_THAW;
-	else
-		*request = CONTROL_STATUS;
-	return true;
+	*request = CONTROL_UNKNOWN;
+	for (ControlRequest known = CONTROL_STATUS; understood && known <= CONTROL_THAW; known++)
+	{
+		if (strcmp(word, request_words[known]) == 0)
+			*request = known;
+	}
+	if (*request == CONTROL_UNKNOWN)
+	{
+		unlink(REQUEST_FILE);
+		ereport(LOG,
+				(errmsg("pg_mshare: the request in file \"%s\" is not understood, nothing is done",
+						REQUEST_FILE)));
+	}
+	if (understood)
+		request_pid = pid;
+	return understood;
 }
 
 /*

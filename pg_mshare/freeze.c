@@ -895,6 +895,10 @@ worker_obey(void)
 				break;
 			case CONTROL_STATUS:
 				break;
+			case CONTROL_UNKNOWN:
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("the request is not understood")));
 		}
 	}
 	PG_CATCH();

@@ -330,7 +330,8 @@ typedef enum ControlRequest
 {
 	CONTROL_STATUS,
 	CONTROL_FREEZE,
-	CONTROL_THAW
+	CONTROL_THAW,
+	CONTROL_UNKNOWN
 } ControlRequest;
 
 extern void control_startup(void);
