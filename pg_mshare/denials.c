@@ -176,6 +176,14 @@ event_access(const struct mshare_event *event)
 	return event->access & MSHARE_ACCESS_EXEC ? FAULT_EXEC : FAULT_READ;
 }
 
+/* A read from disk writes into its buffer. */
+static void
+count_failure(const Fault *fault)
+{
+	if (fault->system_call && fault->access == FAULT_WRITE)
+		pg_atomic_fetch_add_u64(&counters->failed_reads, 1);
+}
+
 static void
 note_denial(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 {
@@ -202,7 +210,10 @@ note_denial(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 	if (!system_call || mshare_kernel_waits == KERNEL_WAITS_ALL)
 		wait_begin(event, &fault, number, proc);
 	else
+	{
 		fault_log_end(number, 0);	/* has failed at once */
+		count_failure(&fault);
+	}
 }
 
 static void
@@ -214,6 +225,8 @@ note_event(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 	{
 		Wait	   *wait = find_wait(event);
 
+		if (wait && (event->flags & MSHARE_EVENT_TIMEOUT))
+			count_failure(&wait->fault);
 		if (wait)
 			wait_end(wait, event->waited_ns / 1000);
 	}

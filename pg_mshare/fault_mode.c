@@ -56,6 +56,7 @@
 #define PROOF_FILE			"PG_VERSION"
 
 static bool has_events = false;
+static uint64 proof_waits = 0;
 
 /* Async-signal-safe */
 static bool
@@ -264,7 +265,10 @@ decide(void)
 void
 fault_mode_startup(void)
 {
+	uint64		waits = fault_mode_waits();
+
 	mshare_set_kernel_waits(decide());
+	proof_waits += fault_mode_waits() - waits;
 	if (mshare_kernel_waits != KERNEL_WAITS_OFF &&
 		!let_wait(mshare_kernel_waits, MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS))
 		ereport(FATAL,
@@ -292,14 +296,13 @@ fault_mode_has_events(void)
 	return has_events;
 }
 
-/* How many accesses have waited in the kernel, ever */
+/* How many accesses have waited in the kernel, ever, but for those of the proofs */
 uint64
 fault_mode_waits(void)
 {
 	struct mshare_stat stat = {.size = sizeof(stat)};
 
-	if (mshare_kernel_waits == KERNEL_WAITS_OFF ||
-		ioctl(region_fd, MSHAREFS_STAT, &stat) < 0)
+	if (region_fd < 0 || ioctl(region_fd, MSHAREFS_STAT, &stat) < 0)
 		return 0;
-	return stat.waits;
+	return stat.waits - proof_waits;
 }

@@ -74,15 +74,6 @@
 /* When the worker wakes if it need not */
 #define NEVER				PG_INT64_MAX
 
-typedef enum ClosingKind
-{
-	CLOSING_NONE,
-	CLOSING_FLIP,
-	CLOSING_PROTECT,
-	CLOSING_FREEZE,
-	CLOSING_WATCH
-} ClosingKind;
-
 /* As pg_mshare_ctl prints them */
 static const char *const closing_names[] = {
 	[CLOSING_NONE] = "nothing",
@@ -95,6 +86,7 @@ static const char *const closing_names[] = {
 typedef struct Closing
 {
 	ClosingKind kind;
+	int			pid;			/* whose it is */
 	uint64		serial;
 	TimestampTz since;
 	TimestampTz until;			/* as it is told */
@@ -187,6 +179,29 @@ freeze_frozen_since(void)
 	return now.kind == CLOSING_FREEZE ? now.since : 0;
 }
 
+/* What is closed now, and how long anything has been, ever */
+void
+freeze_describe(ClosingState *state)
+{
+	static const char *const functions[] = {
+		[CLOSING_FLIP] = "pg_mshare_flip",
+		[CLOSING_PROTECT] = "pg_mshare_protect",
+		[CLOSING_FREEZE] = "pg_mshare_freeze",
+		[CLOSING_WATCH] = "pg_mshare_watch",
+	};
+	Closing		now;
+
+	SpinLockAcquire(&shared->mutex);
+	now = shared->closing;
+	state->closed_us = counters_closed_us();
+	SpinLockRelease(&shared->mutex);
+
+	state->pid = now.pid;
+	state->until = now.until;
+	state->by = now.kind == CLOSING_NONE ? NULL :
+		now.pid == shared->worker_pid ? "pg_mshare_ctl" : functions[now.kind];
+}
+
 /* Async-signal-safe */
 bool
 freeze_worker_alive(void)
@@ -250,6 +265,7 @@ closing_forget(void)
 	SpinLockAcquire(&shared->mutex);
 	shared->closing.kind = CLOSING_NONE;
 	waits -= shared->closing.waits_before;
+	counters_opened();
 	SpinLockRelease(&shared->mutex);
 	ConditionVariableBroadcast(&shared->flip_ended);
 	return waits;
@@ -289,7 +305,7 @@ closing_end(const char *why)
 
 	reopen(&whole, 1, &result);
 	waits = closing_forget();
-	ereport(LOG,
+	ereport(MyProcPid == shared->worker_pid ? LOG : mshare_log_level,
 			(errmsg("pg_mshare: buffer pool reopened after %.3f ms (%s), " UINT64_FORMAT " writes waited",
 					(GetCurrentTimestamp() - was.since) / 1000.0, why, waits)));
 }
@@ -345,6 +361,7 @@ closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 		result->sys_errno = ECANCELED;
 	}
 	closing_end("closing failed");
+	pg_atomic_fetch_add_u64(&counters->given_up, 1);
 	LWLockRelease(shared->lock);
 	report_failure(result);
 }
@@ -369,9 +386,11 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 		shared->closing.since = GetCurrentTimestamp();
 		shared->closing.until = shared->closing.since + timeout_us;
 		shared->closing.deadline = monotonic_us() + timeout_us;
+		shared->closing.pid = MyProcPid;
 		shared->closing.reclosings = 0;
 		shared->closing.waits_before = waits;
 		wake = shared->worker_wakes_at > shared->closing.deadline;
+		counters_closed(kind);
 	}
 	SpinLockRelease(&shared->mutex);
 
@@ -540,7 +559,7 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	if (!mine)
 		report_failure(&(FlipResult) {.sys_errno = ECANCELED});
 
-	ereport(LOG,
+	ereport(mshare_log_level,
 			(errmsg("pg_mshare: buffers %d to %d were closed (%s) from %s for %.3f ms, " UINT64_FORMAT " writes waited",
 					range->first + 1, range->first + range->count,
 					protection_name(range->protection),
@@ -555,7 +574,7 @@ log_closing(const PoolRange *ranges, int nranges)
 	Closing		now = closing_read();
 	const PoolRange *last = &ranges[nranges - 1];
 
-	ereport(LOG,
+	ereport(mshare_log_level,
 			(errmsg("pg_mshare: %s %d to %d are closed (%s) by process %d, until %s at the latest",
 					nranges == 1 ? "buffers" : "some buffers of",
 					ranges->first + 1, last->first + last->count,
@@ -797,6 +816,7 @@ worker_relieve(void)
 						   reclosing),
 				 errhint("Hint bits of many pages are being set; try again later.")));
 		closing_end("header locks");
+		pg_atomic_fetch_add_u64(&counters->given_up, 1);
 		LWLockRelease(shared->lock);
 		return;
 	}
@@ -840,6 +860,7 @@ worker_write_state(bool done, const char *answer)
 					 closing_names[now.kind]);
 	if (now.kind != CLOSING_NONE)
 	{
+		appendStringInfo(&state, "by %d\n", now.pid);
 		appendStringInfo(&state, "since %s\n", timestamptz_to_str(now.since));
 		appendStringInfo(&state, "until %s\n", timestamptz_to_str(now.until));
 	}

@@ -13,11 +13,13 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lockdefs.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -26,6 +28,7 @@
 #include "pg_mshare.h"
 
 PG_FUNCTION_INFO_V1(pg_mshare_status);
+PG_FUNCTION_INFO_V1(pg_mshare_closings);
 PG_FUNCTION_INFO_V1(pg_mshare_flip);
 PG_FUNCTION_INFO_V1(pg_mshare_protect);
 PG_FUNCTION_INFO_V1(pg_mshare_ranges);
@@ -613,7 +616,8 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	frozen_since = freeze_frozen_since();
 	private_bytes = private_page_table_bytes();
 	SET(0, CStringGetTextDatum(provider->name));
-	SET(1, CStringGetTextDatum(psprintf("%p", pool_base)));
+	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		SET(1, CStringGetTextDatum(psprintf("%p", pool_base)));
 	SET(2, Int64GetDatum(pool_mapped_bytes));
 	SET(4, CStringGetTextDatum(pool_protection(&protection) ?
 							   protection_name(protection) : "mixed"));
@@ -627,6 +631,37 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 		SET(10, TimestampTzGetDatum(frozen_since));
 	SET(11, Int32GetDatum(processes_parked(PARKED)));
 	SET(12, Int32GetDatum(pool_plan()->nranges));	/* since 1.1 */
+
+	return result_row(tupdesc, values, nulls);
+}
+
+/* Who has closed the pool, and what has been counted since the server's start */
+Datum
+pg_mshare_closings(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[11];
+	bool		nulls[11];
+	ClosingState state;
+
+	mshare_require_preload();
+	memset(nulls, true, sizeof(nulls));
+	if (provider == NULL)
+		return result_row(tupdesc, values, nulls);
+
+	freeze_describe(&state);
+	if (state.by != NULL)
+	{
+		SET(0, CStringGetTextDatum(state.by));
+		SET(1, Int32GetDatum(state.pid));
+		SET(2, TimestampTzGetDatum(state.until));
+	}
+	for (ClosingKind kind = CLOSING_FLIP; kind <= CLOSING_WATCH; kind++)
+		SET(2 + kind, Int64GetDatum(pg_atomic_read_u64(&counters->closings[kind])));
+	SET(7, Int64GetDatum(pg_atomic_read_u64(&counters->given_up)));
+	SET(8, Float8GetDatum(state.closed_us / 1000000.0));
+	SET(9, Int64GetDatum(pg_atomic_read_u64(&pool->waits) + fault_mode_waits()));
+	SET(10, Int64GetDatum(pg_atomic_read_u64(&counters->failed_reads)));
 #undef SET
 
 	return result_row(tupdesc, values, nulls);

@@ -3,9 +3,9 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION pg_mshare UPDATE TO '1.1'" to load this file. \quit
 
--- pg_mshare_status says how many ranges of different protection there are
-DROP VIEW pg_mshare_status;
-DROP FUNCTION pg_mshare_status();
+-- pg_mshare_status says how many ranges of different protection there are.  The view
+-- stays what it is, with its rights and whatever is built on it.
+ALTER FUNCTION pg_mshare_status() RENAME TO pg_mshare_status_1_0;
 
 CREATE FUNCTION pg_mshare_status(
 	OUT provider text,
@@ -24,8 +24,39 @@ CREATE FUNCTION pg_mshare_status(
 RETURNS record
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 
-CREATE VIEW pg_mshare_status AS SELECT * FROM pg_mshare_status();
-GRANT SELECT ON pg_mshare_status TO PUBLIC;
+CREATE OR REPLACE VIEW pg_mshare_status AS SELECT * FROM pg_mshare_status();
+
+DO $$
+DECLARE
+	old CONSTANT pg_catalog.oid := 'pg_mshare_status_1_0()'::pg_catalog.regprocedure;
+	granted record;
+BEGIN
+	-- Whoever may call the old function may call the new one.
+	IF (SELECT p.proacl IS NOT NULL FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) old) THEN
+		REVOKE ALL ON FUNCTION pg_mshare_status() FROM PUBLIC;
+		FOR granted IN
+			SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC'
+					ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END AS role,
+				CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS option
+			FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
+			WHERE p.oid OPERATOR(pg_catalog.=) old AND a.grantee OPERATOR(pg_catalog.<>) p.proowner
+		LOOP
+			EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION pg_mshare_status() TO %s%s',
+				granted.role, granted.option);
+		END LOOP;
+		-- These are not rights that the extension gives: pg_dump has to dump them.
+		DELETE FROM pg_catalog.pg_init_privs i
+		WHERE i.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid
+			AND i.objoid OPERATOR(pg_catalog.=) 'pg_mshare_status()'::pg_catalog.regprocedure::pg_catalog.oid;
+	END IF;
+
+	-- What is built on the old function itself keeps it.
+	BEGIN
+		DROP FUNCTION pg_mshare_status_1_0();
+	EXCEPTION WHEN dependent_objects_still_exist THEN
+		ALTER EXTENSION pg_mshare DROP FUNCTION pg_mshare_status_1_0();
+	END;
+END $$;
 
 CREATE FUNCTION pg_mshare_faults(
 	OUT "time" timestamptz,

@@ -16,6 +16,7 @@
  *	fault_mode.c			and where the kernel makes it wait instead
  *	denials.c				who waits there, as the kernel tells
  *	fault_log.c				the last of them
+ *	counters.c				what is counted for monitoring
  *	freeze.c				closings, their limits, and the worker that ends them
  *	control.c				the way in without SQL, for pg_mshare_ctl
  *	watch.c					who writes what, seen by closing the pool
@@ -66,6 +67,17 @@ static const struct config_enum_entry on_fault_options[] = {
 	{NULL, 0, false}
 };
 
+static const struct config_enum_entry log_level_options[] = {
+	{"debug5", DEBUG5, false},
+	{"debug4", DEBUG4, false},
+	{"debug3", DEBUG3, false},
+	{"debug2", DEBUG2, false},
+	{"debug1", DEBUG1, false},
+	{"debug", DEBUG2, true},
+	{"log", LOG, false},
+	{NULL, 0, false}
+};
+
 static const struct config_enum_entry kernel_waits_options[] = {
 	{"off", KERNEL_WAITS_OFF, false},
 	{"writes", KERNEL_WAITS_WRITES, false},
@@ -80,6 +92,7 @@ bool		mshare_populate = false;
 int			mshare_huge_pages = POOL_HUGE_OFF;
 int			mshare_on_fault = ON_FAULT_WAIT;
 int			mshare_freeze_timeout = 10000;
+int			mshare_log_level = LOG;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
 bool		mshare_debug_ignore_header_lock = false;
@@ -138,6 +151,13 @@ define_settings(void)
 							&mshare_freeze_timeout,
 							10000, 100, MAX_FREEZE_TIMEOUT_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("pg_mshare.log_level",
+							 "Sets the log level of closings that end as they should.",
+							 "Those that the freeze worker ends, and what goes wrong, are always logged.",
+							 &mshare_log_level,
+							 LOG, log_level_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("pg_mshare.kernel_waits",
 							 "Shows which accesses to closed buffers wait in the kernel.",
@@ -220,6 +240,7 @@ mshare_shmem_startup(void)
 		fault_log_startup();
 		faults_startup();
 	}
+	counters_startup();
 	faults_name_wait_event();
 	fault_mode_startup();
 }

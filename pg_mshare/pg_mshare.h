@@ -145,6 +145,7 @@ extern bool mshare_populate;
 extern int	mshare_huge_pages;
 extern int	mshare_on_fault;
 extern int	mshare_freeze_timeout;	/* ms */
+extern int	mshare_log_level;	/* of closings that end as they should */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
 extern bool mshare_debug_ignore_header_lock;
@@ -292,6 +293,35 @@ extern void fault_log_wait(uint32 last, int64 timeout_us);
 extern bool fault_log_read(uint32 number, Fault *fault, int64 *waited_us);
 
 /* ----------
+ * counters.c
+ * ----------
+ */
+typedef enum ClosingKind
+{
+	CLOSING_NONE,
+	CLOSING_FLIP,
+	CLOSING_PROTECT,
+	CLOSING_FREEZE,
+	CLOSING_WATCH
+} ClosingKind;
+
+typedef struct Counters
+{
+	pg_atomic_uint64 closings[CLOSING_WATCH + 1];
+	pg_atomic_uint64 given_up;	/* closings that had to be */
+	pg_atomic_uint64 failed_reads;
+	int64		closed_us;		/* closings that have ended */
+	int64		closed_since_us;	/* the present one; 0: there is none */
+} Counters;
+
+extern Counters *counters;
+
+extern void counters_startup(void);
+extern void counters_closed(ClosingKind kind);
+extern void counters_opened(void);
+extern int64 counters_closed_us(void);
+
+/* ----------
  * freeze.c
  * ----------
  */
@@ -301,6 +331,16 @@ extern void freeze_register_worker(void);
 extern void freeze_urgent(void);
 extern bool freeze_worker_alive(void);
 extern TimestampTz freeze_frozen_since(void);
+
+typedef struct ClosingState
+{
+	const char *by;				/* NULL: nothing is closed */
+	int			pid;
+	TimestampTz until;
+	int64		closed_us;		/* all closings, ever */
+} ClosingState;
+
+extern void freeze_describe(ClosingState *state);
 
 extern void closing_flip(const PoolRange *range, int64 hold_us,
 						 FlipResult *down, FlipResult *up);

@@ -25,8 +25,11 @@ SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
 	private_page_table_bytes > 0 AS private_page_tables,
 	processes >= 5 AS processes,
 	flips >= 0 AS flips, last_flip_us >= 0 AS last_flip,
-	frozen_since IS NULL AS not_frozen, waiters, ranges
+	frozen_since IS NULL AS not_frozen, waiters, ranges,
+	closed_by, pid, until
 FROM pg_mshare_status, pg_settings WHERE name = 'shared_buffers';
+
+CREATE TABLE counted AS SELECT * FROM pg_mshare_status;
 
 -- flip
 SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
@@ -119,12 +122,17 @@ SELECT count(*) = 0 AS none FROM pg_mshare_faults WHERE pid = pg_backend_pid();
 
 -- freeze and thaw
 SELECT pg_mshare_thaw() AS thaw_of_nothing;
-CREATE FUNCTION freeze_thaw(OUT frozen text, OUT since boolean, OUT again text,
+CREATE FUNCTION freeze_thaw(OUT frozen text, OUT since boolean, OUT closed_by text, OUT own boolean,
+	OUT until boolean, OUT counts boolean, OUT again text,
 	OUT flip text, OUT protect text, OUT thawed boolean, OUT open text, OUT thawed_again boolean)
 LANGUAGE plpgsql AS $$
+DECLARE
+	seconds CONSTANT double precision := (SELECT closed_seconds_total FROM pg_mshare_status);
 BEGIN
 	PERFORM pg_mshare_freeze();
-	SELECT protection, frozen_since <= clock_timestamp() INTO frozen, since FROM pg_mshare_status;
+	SELECT protection, frozen_since <= clock_timestamp(), s.closed_by, pid = pg_backend_pid(),
+		s.until = frozen_since + current_setting('pg_mshare.freeze_timeout')::interval, closed_seconds_total > seconds
+		INTO frozen, since, closed_by, own, until, counts FROM pg_mshare_status s;
 	again := (error_of('SELECT pg_mshare_freeze()')).code;
 	flip := (error_of('SELECT pg_mshare_flip()')).code;
 	protect := (error_of('SELECT pg_mshare_protect(''rw'')')).code;
@@ -140,7 +148,16 @@ SELECT * FROM error_of('SELECT pg_mshare_freeze(''1 hour'')');
 -- a freeze ends by itself
 SELECT pg_mshare_freeze('150 ms');
 SELECT pg_sleep(0.4);
-SELECT protection, frozen_since IS NULL AS not_frozen FROM pg_mshare_status;
+SELECT protection, frozen_since IS NULL AS not_frozen, closed_by IS NULL AND pid IS NULL AND until IS NULL AS nobody
+FROM pg_mshare_status;
+
+-- what has been counted
+SELECT s.closings_flip_total - c.closings_flip_total AS flip, s.closings_protect_total - c.closings_protect_total AS protect,
+	s.closings_freeze_total - c.closings_freeze_total AS freeze, s.closings_watch_total - c.closings_watch_total AS watch,
+	s.closings_given_up_total - c.closings_given_up_total AS given_up,
+	s.closed_seconds_total - c.closed_seconds_total BETWEEN 0.15 AND 30 AS closed_seconds,
+	s.waits_total >= c.waits_total AS waits, s.failed_reads_total - c.failed_reads_total AS failed_reads
+FROM pg_mshare_status s, counted c;
 
 -- backends
 SELECT bool_and(attached) AS attached, bool_and(minor_faults > 0) AS faults,
@@ -155,7 +172,8 @@ SELECT backend_type FROM pg_mshare_backends WHERE pid = pg_backend_pid();
 CREATE ROLE regress_mshare_user;
 CREATE ROLE regress_mshare_monitor IN ROLE pg_monitor;
 SET ROLE regress_mshare_user;
-SELECT provider IS NOT NULL AS readable FROM pg_mshare_status;
+SELECT provider IS NOT NULL AS readable, address IS NULL AS no_address, address FROM pg_mshare_status;
+SELECT address FROM pg_mshare_status();
 SELECT count(*) > 0 AS readable FROM pg_mshare_ranges;
 SELECT pg_mshare_flip();
 SELECT pg_mshare_protect('rw');
@@ -166,10 +184,18 @@ SELECT pg_mshare_watch('1 s');
 SELECT count(*) FROM pg_mshare_backends;
 SELECT count(*) FROM pg_mshare_faults;
 SET ROLE regress_mshare_monitor;
+SELECT address ~ '^0x' AS address FROM pg_mshare_status;
 SELECT count(*) >= 0 AS readable FROM pg_mshare_faults;
 SELECT count(*) > 0 AS readable FROM pg_mshare_backends;
 SELECT pg_mshare_freeze();
 RESET ROLE;
+-- what a role is granted it may do, without being a superuser
+GRANT EXECUTE ON FUNCTION pg_mshare_flip(text, interval, integer, integer), pg_mshare_thaw() TO regress_mshare_user;
+SET ROLE regress_mshare_user;
+SELECT down_us > 0 AS down FROM pg_mshare_flip();
+SELECT pg_mshare_thaw();
+RESET ROLE;
+REVOKE ALL ON FUNCTION pg_mshare_flip(text, interval, integer, integer), pg_mshare_thaw() FROM regress_mshare_user;
 DROP ROLE regress_mshare_user, regress_mshare_monitor;
 
 -- settings
@@ -179,7 +205,20 @@ ORDER BY name COLLATE "C";
 SELECT setting IN ('off', 'writes', 'all') AS known, context FROM pg_settings WHERE name = 'pg_mshare.kernel_waits';
 SET pg_mshare.freeze_timeout = '1s';
 
+-- every object says what it is
+SELECT pg_describe_object(classid, objid, objsubid) AS without_comment
+FROM pg_depend d, pg_extension e
+WHERE refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND extname = 'pg_mshare' AND deptype = 'e'
+	AND obj_description(objid, classid::regclass::name) IS NULL;
+SELECT c.relname, a.attname AS without_comment
+FROM pg_depend d, pg_extension e, pg_class c, pg_attribute a
+WHERE refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND extname = 'pg_mshare' AND deptype = 'e'
+	AND classid = 'pg_class'::regclass AND objid = c.oid AND a.attrelid = c.oid AND attnum > 0
+	AND col_description(c.oid, attnum) IS NULL;
+SELECT obj_description(oid, 'pg_extension') IS NULL AS without_comment FROM pg_extension WHERE extname = 'pg_mshare';
+SELECT name AS without_comment FROM pg_settings WHERE name LIKE 'pg\_mshare.%' AND short_desc = '';
+
 DROP FUNCTION error_of, protect_tail, protect_relation, freeze_thaw;
 DROP VIEW no_storage;
-DROP TABLE watched, local_buffers;
+DROP TABLE watched, local_buffers, counted;
 DROP EXTENSION pg_mshare;

@@ -32,7 +32,7 @@ is((ctl('thaw', @in))[1], "nothing was closed\n", 'thaw of nothing');
 is_deeply([ ctl('freeze', @in) ], [ 0, "the buffer pool is frozen\n", '' ], 'freeze');
 $writer->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v + 1;\n\\echo finished\n");
 ok(wait_until(10, sub { (ctl('status', @in))[1] =~ /^waiters 1$/m }), 'status counts who waits');
-like((ctl('status', @in))[1], qr/^protection r\nclosed frozen\nsince .*\nuntil .*\n/m, 'and says until when');
+like((ctl('status', @in))[1], qr/^protection r\nclosed frozen\nby \d+\nsince .*\nuntil .*\n/m, 'and says until when');
 ($status, $out, $err) = ctl('freeze', @in);
 is($status, 1, 'a second freeze is refused');
 is($err, "pg_mshare_ctl: error: the buffer pool is frozen\n", 'and says why');

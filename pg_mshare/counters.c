@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * counters.c
+ *	  What pg_mshare_status counts, for those who scrape it.
+ *
+ * Counters begin at 0 when the server starts and never go back: they are in shared
+ * memory of our own, so that they outlive a crash restart.
+ *
+ * Reads from disk into closed buffers that failed are known from the region's events
+ * (denials.c).  Where there are none, nobody tells but the error that PostgreSQL raises,
+ * so those are counted that go to the server log.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/mman.h>
+
+#include "pg_mshare.h"
+
+Counters   *counters = NULL;
+
+static emit_log_hook_type prev_emit_log_hook = NULL;
+
+static void
+count_failed_read(ErrorData *edata)
+{
+	if (edata->elevel >= ERROR && edata->saved_errno == EFAULT &&
+		!fault_mode_has_events())
+		pg_atomic_fetch_add_u64(&counters->failed_reads, 1);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(edata);
+}
+
+/* In the postmaster, at each (re)start */
+void
+counters_startup(void)
+{
+	if (counters != NULL)
+	{
+		/* A closing may have been cut short. */
+		counters_opened();
+		return;
+	}
+
+	/* It is zeroed, and that is what the counters begin with. */
+	counters = mmap(NULL, sizeof(Counters), PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (counters == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not map %zu bytes of shared memory for pg_mshare: %m",
+						sizeof(Counters))));
+	for (ClosingKind kind = CLOSING_NONE; kind <= CLOSING_WATCH; kind++)
+		pg_atomic_init_u64(&counters->closings[kind], 0);
+	pg_atomic_init_u64(&counters->given_up, 0);
+	pg_atomic_init_u64(&counters->failed_reads, 0);
+
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = count_failed_read;
+}
+
+/*
+ * A closing begins, or ends, or how long all of them have lasted: each under the
+ * spinlock that guards what is closed (freeze.c).
+ */
+void
+counters_closed(ClosingKind kind)
+{
+	pg_atomic_fetch_add_u64(&counters->closings[kind], 1);
+	counters->closed_since_us = monotonic_us();
+}
+
+void
+counters_opened(void)
+{
+	counters->closed_us = counters_closed_us();
+	counters->closed_since_us = 0;
+}
+
+int64
+counters_closed_us(void)
+{
+	return counters->closed_us +
+		(counters->closed_since_us ? monotonic_us() - counters->closed_since_us : 0);
+}
