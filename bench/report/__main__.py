@@ -16,39 +16,66 @@ if __package__ is None or __package__ == "":     # run as `python3 bench/report`
 from . import contents, raw, readme, render, results as results_module
 
 
+def environment_of(folder):
+    """What bench/run noted, and what is known of the data."""
+    found = {}
+    for name in ("env.host", "env"):
+        if (folder / name).exists():
+            found.update(raw.assignments((folder / name).read_text(encoding="utf-8")))
+    if raw.data_bytes(folder):
+        found["data_bytes"] = str(raw.data_bytes(folder))
+    return found
+
+
+def write(folder, blocks, rows_name="results.csv"):
+    for figure in render.figures(blocks):
+        (folder / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
+    for name, form in (("report.md", render.markdown), ("report.html", render.page)):
+        (folder / name).write_text(form(contents.TITLE, blocks).replace("results.csv", rows_name), encoding="utf-8")
+
+
+def again(folder, beside):
+    """The report of a published result once more, from its rows; charts that need raw output stay as they are."""
+    svgs = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
+    environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    blocks = contents.blocks(results_module.Results.of(folder), environment, True, beside=beside, svgs=svgs,
+                             data_bytes=int(environment.get("data_bytes", 0)))
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    write(folder, blocks, results_module.place(folder).name)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="bench/report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="what bench/run left: build/bench/TIME")
+    parser.add_argument("folder", type=Path, help="what bench/run left, build/bench/TIME; or a published result")
     parser.add_argument("--figures", metavar="PLACE",
                         help="write nothing; print what README.md shows of a result that is published in PLACE")
     parser.add_argument("--beside", type=Path, action="append", default=[], metavar="PLACE",
                         help="another run, published in a folder below this one's, that the report names; may be repeated")
+    parser.add_argument("--again", action="store_true",
+                        help="the folder is a published result: make its report again, from its rows")
     options = parser.parse_args()
     folder = options.folder
+    beside = [(place.name, results_module.Results.of(place)) for place in options.beside]
 
+    if options.figures:
+        published = results_module.Results.of(folder)
+        print(readme.figures(published, options.figures, json.loads((folder / "env.json").read_text(encoding="utf-8"))), end="")
+        return
+    if options.again:
+        again(folder, beside)
+        return
     rows = raw.rows(folder)
     if not rows:
         sys.exit(f"bench/report: {folder} holds no result of any run")
     results = results_module.Results(rows)
-    environment = {}
-    for name in ("env.host", "env"):
-        if (folder / name).exists():
-            environment.update(raw.assignments((folder / name).read_text(encoding="utf-8")))
-    if options.figures:
-        print(readme.figures(results, options.figures, environment.get("wide_mib")), end="")
-        return
+    environment = environment_of(folder)
     results_module.write(folder / "results.csv", rows)
     (folder / "env.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
     complete = (folder / "complete").exists()
-    blocks = contents.blocks(results, environment, complete, raw.flip_samples(folder), raw.latencies(folder),
-                             raw.run_order(folder), raw.data_bytes(folder),
-                             [(place.name, results_module.Results.of(place)) for place in options.beside])
-    for block in blocks:
-        if hasattr(block, "svg"):
-            (folder / f"{block.name}.svg").write_text(block.svg, encoding="utf-8")
-    (folder / "report.md").write_text(render.markdown(contents.TITLE, blocks), encoding="utf-8")
-    (folder / "report.html").write_text(render.page(contents.TITLE, blocks), encoding="utf-8")
+    write(folder, contents.blocks(results, environment, complete, raw.latencies(folder), raw.run_order(folder), raw.data_bytes(folder),
+                                  beside))
     sys.exit(0 if complete and not results.select("failed") else 1)
 
 

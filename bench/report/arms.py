@@ -39,9 +39,11 @@ FLIP = (
     Arm("hugetlb", "#a07000", "as `mprotect`, in 2 MiB pages of hugetlb, whose page tables Linux shares until they are protected",
         "mappings aligned to 1 GiB, so that their PMD tables are shared at the start"),
     Arm("piece", "#8090b0", "mshare on a range that is only a part of its chunks: every entry is written, once for all"),
-    Arm("leaf", "#50a0e0", "mshare with its views switched off: one shared page table, of which every entry is written. What is left is "
-        "what sharing alone brings"),
+    Arm("leaf", "#50a0e0", "mshare with its views switched off: one shared page table, of which every entry is written. That is what sharing "
+        "alone brings: what the mshare patches posted for Linux (v3), whose calls are to create and remove mappings, could do with a "
+        "call that changes protection"),
     Arm("mshare", "#2060b0", "one shared page table, one entry written per GiB"),
+    Arm("mshare-again", "#7090b0", "the same arm once more: how far it differs from `mshare` is how far two of the same thing differ (A/A)"),
 )
 
 _COLOURS = {arm.name: arm.colour for arm in SERVER + FLIP}

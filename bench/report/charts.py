@@ -9,6 +9,11 @@ from .plot import Axis, Chart
 from .units import size
 
 GIB, TIB = 2 ** 30, 2 ** 40
+# Four curves are what one can tell apart.
+GROWTH = (("mprotect", "hugetlb", "pkeys", "mshare"), ("repair", "uffd-wp", "piece", "leaf"),
+          ("thp", "hugetlb-1g", "mshare-again"))
+SERVERS = "stock", "hugetlb", "mprotect", "mshare"
+RUN_ORDER = "If the machine had become slower or faster during the run, the dots would slope."
 TIMES = [(1, "1 us"), (10, "10 us"), (100, "100 us"), (1e3, "1 ms"), (1e4, "10 ms"), (1e5, "100 ms"),
          (1e6, "1 s"), (1e7, "10 s"), (1e8, "100 s")]
 
@@ -31,10 +36,10 @@ def _count_axis(label, values, text="{:,}".format, room=0.0):
     return Axis(label, min(values) / 1.25, high, True, [(value, text(value)) for value in sorted(set(values))])
 
 
-def _lines(title, series, x_axis, y_label, fitted=None):
+def _lines(title, series, x_axis, y_label, powers=None):
     """series: (name, colour, dash, [(x, us)]); each named at its last point.
 
-    fitted: {name: [(x, us)]}, what a power is fitted through, instead of lines from point to point.
+    powers: {name: exponent}, drawn through the points instead of lines from point to point.
     """
     series = [entry for entry in series if entry[3]]
     if not series:
@@ -43,16 +48,17 @@ def _lines(title, series, x_axis, y_label, fitted=None):
     chart = Chart(title, x_axis(xs), _time_axis([us for _, _, _, points in series for _, us in points], y_label))
     lowest = min(points[-1][1] for _, _, _, points in series)
     for name, colour, dash, points in series:
-        fit = stats.power(*zip(*fitted[name])) if fitted and len(points) > 1 else None
-        if fit:
-            ends = points[0][0], points[-1][0]
+        exponent = powers.get(name) if powers and len(points) > 1 else None
+        if exponent is not None:
+            height = stats.median([math.log(us) - exponent * math.log(x) for x, us in points])
             low, high = chart.y.low, chart.y.high
-            chart.line([(x, min(max(math.exp(fit(math.log(x))), low), high)) for x in ends], colour, dash, 1)
-            name += f" ({fit.slope:+.2f})"
+            chart.line([(x, min(max(math.exp(height + exponent * math.log(x)), low), high)) for x in (points[0][0], points[-1][0])],
+                       colour, dash, 1)
+            name += f" ({exponent:+.2f})"
         else:
             chart.line(points, colour, dash)
         chart.dots(points, colour)
-        if fitted and points[-1][0] < max(xs):
+        if powers and points[-1][0] < max(xs):
             chart.label_behind(*points[-1], name, colour)
         else:
             chart.label(*points[-1], name, colour, below=points[-1][1] == lowest)
@@ -63,57 +69,64 @@ def headline(results):
     """What a reader should see in five seconds."""
     series = [
         ("every process calls mprotect", arms.colour("mprotect"), None, flips.by_processes(results, "mprotect", GIB)),
+        ("the same, huge pages", arms.colour("hugetlb"), None, flips.by_processes(results, "hugetlb", GIB)),
         ("mshare", arms.colour("mshare"), None, flips.by_processes(results, "mshare", GIB)),
         ("mshare, 1 TiB", arms.colour("mshare"), "6 4", flips.by_processes(results, "mshare", TIB)),
     ]
     svg = _lines("Making 1 GiB of shared memory read-only", series,
                  lambda xs: _count_axis("running processes that map it", xs), "time until no process can write")
-    return svg and Figure("closing", "Time until no process can write any more, median. Lower is better; "
+    return svg and Figure("closing", "Time until no process can write any more, median of the repetitions' medians. Lower is better; "
                           "each step of the scale is a factor of ten.", svg)
 
 
+def _powers(results, names, x_of, **points):
+    """{arm: median of its repetitions' exponents}"""
+    found = {name: flips.slopes(flips.every(results, name, **points), x_of, math.log) for name in names}
+    return {name: stats.median(slopes) for name, slopes in found.items() if slopes}
+
+
 def growth(results):
-    figures = []
+    measured = set(flips.arms_of(results))
+    for i, group in enumerate(GROWTH):
+        names = [name for name in group if name in measured]
+        more = f"-{i + 1}" if i else ""
+        svg = _lines("1 GiB, by processes", [(name, arms.colour(name), None, flips.by_processes(results, name, GIB)) for name in names],
+                     lambda xs: _count_axis("running processes", xs, room=0.1), "closing, median",
+                     _powers(results, names, lambda point: point[1], length=GIB))
+        if svg:
+            yield Figure(f"growth-processes{more}", "Growth with processes: medians, and the power of each arm with its exponent. "
+                         "0 is no growth, 1 is twice as long for twice as many.", svg)
+        svg = _lines("8 processes, by size", [(name, arms.colour(name), None, flips.by_bytes(results, name, 8)) for name in names],
+                     lambda xs: _count_axis("mapped by each process", xs, size), "closing, median",
+                     _powers(results, names, lambda point: point[0], processes=8))
+        if svg:
+            yield Figure(f"growth-bytes{more}", "Growth with bytes, in the same way.", svg)
+
+
+def closings(results, processes=64, length=GIB):
+    """A dot for each repetition of each arm."""
     names = flips.arms_of(results)
-    svg = _lines("1 GiB, by processes", [(name, arms.colour(name), None, flips.by_processes(results, name, GIB))
-                                        for name in names],
-                 lambda xs: _count_axis("running processes", xs, room=0.1), "closing, median",
-                 {name: [(n, us) for _, n, us in flips.every(results, name, length=GIB)] for name in names})
-    if svg:
-        figures.append(Figure("growth-processes", "Growth with processes: medians, and the fitted power of each arm "
-                              "with its exponent. 0 is no growth, 1 is twice as long for twice as many.", svg))
-    svg = _lines("8 processes, by size", [(name, arms.colour(name), None, flips.by_bytes(results, name, 8))
-                                         for name in names],
-                 lambda xs: _count_axis("mapped by each process", xs, size), "closing, median",
-                 {name: [(length, us) for length, _, us in flips.every(results, name, processes=8)] for name in names})
-    if svg:
-        figures.append(Figure("growth-bytes", "Growth with bytes, in the same way.", svg))
-    return figures
-
-
-def closing_distribution(samples, processes=64, length=GIB):
-    series = {arm: times for (arm, workload, what), times in samples.items()
-              if workload == f"flip-{processes}-{length}" and what == "flip"}
-    if not series:
+    found = {name: list(flips.of_repetitions(results, name, processes, length).values()) for name in names}
+    rows = [(name, values) for name, values in found.items() if values]
+    if not rows:
         return None
-    chart = Chart(f"Every closing: {processes} processes x {size(length)}",
-                  _time_axis([us for times in series.values() for us in times]),
-                  Axis("share of the closings that took at most this long", 0, 1))
-    for name in arms.in_order(series, arms.FLIP):
-        chart.steps(stats.ecdf(series[name]), arms.colour(name))
-        chart.label(stats.median(series[name]), 0.5, name, arms.colour(name), "middle")
-    return Figure("closing-ecdf", "The distribution of all closings measured, none left out.", chart.render())
+    ticks = [(-i, name) for i, (name, _) in enumerate(rows)]
+    chart = Chart(f"Closing {size(length)} in {processes} running processes", _time_axis([us for _, values in rows for us in values]),
+                  Axis("", -len(rows) + 0.5, 0.5, ticks=ticks), height=90 + 20 * len(rows), left=110)
+    for i, (name, values) in enumerate(rows):
+        chart.dots([(us, -i) for us in values], arms.colour(name), opacity=0.7)
+        chart.bar(stats.median(values), -i, "#000000")
+    return Figure("closing-repetitions", "A dot is the median of one repetition, the stroke the median of these.", chart.render())
 
 
 def latency_distribution(latencies, workload, clients, rates):
     """latencies: {(arm, workload, clients, rate): {us: transactions}}"""
-    series = [(arm, rate, latencies[arm, workload, clients, rate])
-              for rate in rates for arm in arms.in_order({key[0] for key in latencies}, arms.SERVER)
+    series = [(arm, rate, latencies[arm, workload, clients, rate]) for rate in rates for arm in ("mprotect", "mshare")
               if (arm, workload, clients, rate) in latencies]
     if not series:
         return None
-    chart = Chart(f"Transactions: {workload}, {clients} clients",
-                  _time_axis([us for _, _, bins in series for us in bins], "latency"),
+    chart = Chart(f"Transactions at a fixed rate, {clients} clients",
+                  _time_axis([us for _, _, bins in series for us in bins], "latency, from when each was due"),
                   Axis("share that took longer", 1e-4, 1, True,
                        [(1, "all"), (0.1, "1 in 10"), (0.01, "1 in 100"), (0.001, "1 in 1k"), (0.0001, "1 in 10k")]))
     for arm, rate, bins in series:
@@ -176,33 +189,39 @@ def run_order(order):
                    arms.colour(name), opacity=0.7)
     chart.key([(name, arms.colour(name)) for name in arms.in_order({arm for _, arm, _ in drift}, arms.SERVER)],
               0, max(shares) * 1.02, "end")
-    return Figure("run-order", "If the machine had become slower or faster during the run, the dots would slope.",
-                  chart.render())
+    return Figure("run-order", RUN_ORDER, chart.render())
 
 
 def footprint(results, pool_bytes):
     """Page tables over backends that have read everything, and what theory says."""
     series = {}
     for row in results.select("page_table_bytes", "backends"):
-        series.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value)
+        if row.arm in SERVERS and row.arm != "mprotect":      # which is stock in this
+            series.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value)
     if not series:
         return None
     clients = sorted({n for points in series.values() for n in points})
-    theory = [(n, n * pool_bytes / 4096 * 8) for n in clients] if pool_bytes else []
-    medians = {arm: [(n, stats.median(values)) for n, values in sorted(points.items())] for arm, points in series.items()}
+    theory = [(n, n * pool_bytes / 4096 * 8) for n in (0, *clients)] if pool_bytes else []
+    medians = {arm: [(0, 0)] + [(n, stats.median(values)) for n, values in sorted(points.items())] for arm, points in series.items()}
     every = [value for points in [*medians.values(), theory] for _, value in points]
-    chart = Chart("Page tables of backends that read the data", Axis("connected backends", 0, clients[-1] * 1.4),
+    chart = Chart("Page tables of backends that have read the data", Axis("connected backends", 0, clients[-1] * 1.4),
                   Axis("MiB, less those of the idle server", 0, max(every) / 2 ** 20 * 1.08))
     if theory:
         chart.line([(n, value / 2 ** 20) for n, value in theory], "#999999", "3 3")
-        chart.label_behind(theory[-1][0], theory[-1][1] / 2 ** 20, "8 bytes a page", "#777777")
+        chart.label_behind(theory[-1][0], theory[-1][1] / 2 ** 20, "the data alone", "#777777")
     for name in arms.in_order(medians, arms.SERVER):
         points = [(n, value / 2 ** 20) for n, value in medians[name]]
         chart.line(points, arms.colour(name))
-        chart.dots(points, arms.colour(name))
+        chart.dots(points[1:], arms.colour(name))
         chart.label_behind(*points[-1], name, arms.colour(name))
-    return Figure("footprint", "Page tables over connected backends. The dashed line is what the data alone takes: "
-                  "8 bytes for each of its 4 KiB pages in each backend; catalogs and buffer headers come on top.", chart.render())
+    return Figure("footprint", "Page tables over connected backends, each of which has read every page of the data"
+                  + (f" ({size_in_mib(pool_bytes)})" if pool_bytes else "") + ". The dashed line is what the data alone takes in 4 KiB "
+                  "pages of each backend's own: 8 bytes a page and backend. The others have in them what buffer headers, catalogs and the "
+                  "backend's own memory take, too.", chart.render())
+
+
+def size_in_mib(length):
+    return f"{length / 2 ** 20:,.0f} MiB"
 
 
 def scaling(results):
@@ -211,7 +230,8 @@ def scaling(results):
                                       ("scaling-tables", "page_table_bytes", 2 ** 20, "page tables of all of them, MiB")):
         points = {}
         for row in results.select(metric, "scaling"):
-            points.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value / unit)
+            if row.arm in SERVERS:
+                points.setdefault(row.arm, {}).setdefault(row.clients, []).append(row.value / unit)
         clients = sorted({n for found in points.values() for n in found})
         if len(clients) < 2:
             continue

@@ -3,7 +3,7 @@
 
 from typing import NamedTuple
 
-from . import arms, stats
+from . import arms, flips, stats
 
 # metric, what it is, +1 where more is better
 SERVER = (("tps", "TPS", +1), ("session_us", "connect, read, disconnect", -1), ("first_read_us", "first read of the pool", -1),
@@ -32,8 +32,8 @@ def _worse(ours, theirs, better):
 
 
 def find(results):
-    """(losses that are significant, comparisons made)"""
-    found, made = [], 0
+    """(losses that are significant after correction for all comparisons, how many these were)"""
+    lost, chances = [], []
     units = {row.metric: row.unit for row in results.rows}
     points = sorted({(row.workload, row.clients, row.flips_per_s) for row in results.rows})
     for workload, clients, rate in points:
@@ -45,15 +45,16 @@ def find(results):
                 ours = results.values(ours_arm, workload, clients, metric, rate)
                 for arm in order:
                     theirs = results.values(arm.name, workload, clients, metric, rate)
-                    if arm.name in (*OURS, "leaf", "mshare-huge") or not ours or not theirs:
+                    if arm.name in (*OURS, "leaf", flips.AGAIN, "mshare-huge") or not ours or not theirs:
                         continue
                     if stats.smallest_p(len(ours), len(theirs)) >= stats.SIGNIFICANT:
                         continue
-                    made += 1
                     p = stats.mann_whitney(ours, theirs)
+                    chances.append(p)
                     share = abs(stats.median(theirs) / stats.median(ours) - 1) if stats.median(ours) else 1
-                    if p < stats.SIGNIFICANT and _worse(ours, theirs, better) and not (metric == "tps" and share <= noise):
-                        where = workload if flip else f"{workload}, {clients} clients" + (f", {rate} flips/s" if rate else "")
-                        found.append(Loss(what, where, arm.name, stats.median(theirs), ours_arm, stats.median(ours),
-                                          units[metric], p))
-    return found, made
+                    if _worse(ours, theirs, better) and not (metric == "tps" and share <= noise):
+                        where = flips.words(workload) if flip else f"{workload}, {clients} clients" + (f", {rate} flips/s" if rate else "")
+                        lost.append((len(chances) - 1, Loss(what, where, arm.name, stats.median(theirs), ours_arm, stats.median(ours),
+                                                            units[metric], p)))
+    corrected = stats.holm(chances)
+    return [loss._replace(p=corrected[i]) for i, loss in lost if corrected[i] < stats.SIGNIFICANT], len(chances)

@@ -46,10 +46,6 @@ class Chart:
         dashes = f" dashtype ({dash.replace(' ', ',')})" if dash else ""
         self._plots.append((f'lines linecolor "{colour}" linewidth {width}{dashes}', points))
 
-    def steps(self, points, colour):
-        """A distribution: level until the next value."""
-        self._plots.append((f'steps linecolor "{colour}" linewidth 2', [(points[0][0], 0)] + points))
-
     def dots(self, points, colour, opacity=1):
         transparent = f"{round(255 * (1 - opacity)):02x}"
         self._plots.append((f'points pointtype 7 pointsize 0.6 linecolor "#{transparent}{colour[1:]}"', points))

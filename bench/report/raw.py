@@ -12,7 +12,8 @@ from pathlib import Path
 from . import stats
 from .results import Row, row_of
 
-PGBENCH = "select-only", "tpcb-like", "churn", "scaling", "freeze", "small-pool"     # workloads whose result is TPS
+PGBENCH = "select-only", "tpcb-like", "churn", "scaling", "freeze", "small-pool", "paced"     # workloads whose result is TPS
+SESSIONS = "cold-backend", "cold-lookup"     # those whose result is the time of a session
 
 
 def assignments(text):
@@ -46,9 +47,9 @@ def flips(text):
 
 
 def _time_rows(name, times):
-    tail, value = stats.high_tail(times)
     yield f"{name}_p50", stats.median(times), "us", ""
-    yield f"{name}_{tail}", value, "us", ""
+    for tail, value in stats.tails(times):
+        yield f"{name}_{tail}", value, "us", ""
 
 
 def _flip_rows(pairs):
@@ -117,7 +118,7 @@ def _pgbench_rows(said, run):
         yield "tps", said["tps"], "tps", ""
         yield "transactions", said["transactions"], "count", ""
         yield "latency_average", said["latency_ms"] * 1000, "us", ""
-    if "tps" in said and run["workload"] == "cold-backend":
+    if "tps" in said and run["workload"] in SESSIONS:
         yield "session_us", 1e6 / said["tps"], "us", "from connect to disconnect"
         yield "transactions", said["transactions"], "count", ""
     if "connect_ms" in said:
@@ -139,7 +140,7 @@ def _run_rows(folder, run):
     said = pgbench(text("pgbench.log"))
     if (folder / "pgbench.log").exists():
         yield from _pgbench_rows(said, run)
-    sessions = run["workload"] == "cold-backend" and said.get("transactions")
+    sessions = run["workload"] in SESSIONS and said.get("transactions")
     yield from _counter_rows(assignments(text("counters")), sessions)
     yield from _latency_rows(text("latencies"))
     yield from _freeze_rows(text("freezes.log"))
@@ -194,17 +195,6 @@ def rows(folder):
     for path, _ in _runs(folder):
         found += run_rows(path)
     return found + list(instruction_rows(folder / "icount"))
-
-
-def flip_samples(folder):
-    """Every sample of bench/flip: {(arm, workload, "flip" or "up"): [us, ...]}."""
-    samples = {}
-    for path in sorted(Path(folder).glob("flip-*.samples")):
-        with open(path, newline="", encoding="utf-8") as file:
-            for fields in csv.reader(file):
-                if len(fields) == 4 and fields[3]:
-                    samples.setdefault(tuple(fields[:3]), []).append(float(fields[3]))
-    return samples
 
 
 def _runs(folder):

@@ -2,59 +2,74 @@
 """The figures that README.md shows, from a result; what was not measured has no sentence."""
 
 from . import contents, flips, goals, stats
-from .render import Table, Text, markdown
+from .render import Bullets, Table, Text, markdown, without_empty_columns
 from .units import count, kibibytes, micro, percent, size
 
 GIB, TIB = 2 ** 30, 2 ** 40
 POINTS = (GIB, 64), (GIB, 256), (TIB, 256), (TIB, 1024)
+ARMS = "mprotect", "hugetlb", "pkeys", "mshare"
 
 
 def _closings(results):
+    """One figure a cell: what the report says of the same points, with intervals."""
     rows = []
     for length, processes in POINTS:
-        slow, fast = (flips.median(results, arm, processes, length) for arm in ("mprotect", "mshare"))
-        if fast is None:
+        times = {arm: flips.median(results, arm, processes, length) for arm in ARMS}
+        if times["mshare"] is None:
             continue
-        written = [flips.median(results, arm, processes, length, "entries_written") for arm in ("mprotect", "mshare")]
-        rows.append((size(length), f"{processes:,}", micro(slow) if slow else "", micro(fast),
-                     " against ".join(count(value) for value in written if value)))
-    return Table(("range", "processes", "mprotect in each process", "mshare", "table entries written"), rows)
+        share = flips.present(results, "mshare", processes, length)
+        rows.append((size(length) + ("" if share is None or share >= 1 else f", {percent(share)} of its pages present"), f"{processes:,}",
+                     *(micro(times[arm]) + (contents.MARK if flips.is_cold(results, arm, processes, length) else "")
+                       if times[arm] else "" for arm in ARMS)))
+    return without_empty_columns(Table(("range", "running processes", "mprotect in each", "in huge pages", "protection keys", "mshare"), rows))
 
 
-def _sentences(results, wide):
-    alone = flips.median(results, "mprotect", 1, GIB)
-    floor = flips.median(results, "mshare", 64, GIB, "floor_p50")
-    if alone and floor:
-        yield (f"With a CPU for each process mprotect would at best tend to the time of one process alone, {micro(alone)}. "
-               f"A bare TLB flush of all CPUs, the least that any flip could take, took {micro(floor)} beside 64 processes.")
-    taken = [[results.values(arm, "one-backend", 1, metric) for metric in ("pool_table_bytes", "pool_faults")]
-             for arm in ("stock", "mshare")]
-    if all(tables and faults for tables, faults in taken):
-        each = [f"{kibibytes(stats.median(tables))} of page tables and {count(stats.median(faults))} page faults" for tables, faults in taken]
-        pool = f"{wide} MiB of " if wide else ""
-        yield f"A PostgreSQL backend that reads {pool}the warm pool takes {each[0]} for it without mshare, and {each[1]} with it."
-    sessions = [results.values(arm, "cold-backend", 1, "session_us") for arm in ("stock", "mshare")]
+def _counts(results):
+    """What holds on any machine, one thing a line."""
+    yield contents.sentence(results)
+    taken = {arm: [results.values(arm, "one-backend", 1, metric) for metric in ("pool_table_bytes", "pool_faults")]
+             for arm in ("stock", "hugetlb", "mshare")}
+    if all(tables and faults for tables, faults in taken.values()):
+        words = [f"{kibibytes(stats.median(tables))} and {count(stats.median(faults))} faults {how}"
+                 for how, (tables, faults) in zip(("in 4 KiB pages", "in huge pages", "with mshare"), taken.values())]
+        yield f"Page tables and page faults of a PostgreSQL backend that reads the warm pool: {words[0]}, {words[1]}, {words[2]}."
+
+
+def _times(results):
+    alone, fast = flips.one_process(results, GIB), flips.of_repetitions(results, "mshare", 64, GIB)
+    if alone and fast:
+        times, low, high = stats.ratio_interval(alone, fast)
+        yield (f"Closing 1 GiB for 64 running processes takes {times:,.0f} [{low:,.0f} .. {high:,.0f}] times less than one single process's "
+               "own mprotect(), the best that a CPU for each could reach.")
+    sessions = [results.values(arm, "cold-backend", 1, "session_us") for arm in ("stock", "hugetlb", "mshare")]
     if all(sessions):
-        yield f"From connect to disconnect that is {micro(stats.median(sessions[0]))} and {micro(stats.median(sessions[1]))}."
+        each = [micro(stats.median(values)) for values in sessions]
+        yield f"Connect, scan the warm pool, disconnect: {each[0]} with stock PostgreSQL, {each[1]} in huge pages, {each[2]} with mshare."
     clients = max((row.clients for row in results.select("time_closed", "select-only")), default=0)
     closed = [results.values(arm, "select-only", clients, "time_closed", 10) for arm in ("mprotect", "mshare")]
     if all(closed):
         yield (f"With ten flips of the whole pool a second and {clients} clients it is closed "
-               f"{percent(stats.median(closed[0]))} of the time with mprotect and {percent(stats.median(closed[1]))} with mshare.")
-    quiet = goals.no_cost_without_flips(results)
-    if quiet.met is None and quiet.measured != "not measured":
-        yield "**No difference in TPS without flips was shown**: the runs were too few to tell one."
-    elif quiet.met:
-        yield "**No difference in TPS without flips was shown** beyond that of the same server from itself."
-    met = [verdict.met for verdict in goals.verdicts(results)]
-    yield f"Of {len(met)} goals {met.count(True)} were met, {met.count(False)} missed and {met.count(None)} not measured; the report says which and why."
+               f"{percent(stats.median(closed[0]))} of the time with mprotect in each process, {percent(stats.median(closed[1]))} with mshare.")
+    quiet = goals.throughput(results)
+    words = {True: "are no worse than stock's", False: "are worse than stock's", None: "could not be told from stock's in this machine"}
+    if quiet.measured != goals.NOT_MEASURED:
+        cost = {True: " In instructions no kind of transaction takes more than 2 % more than with stock.",
+                False: " In instructions some kind of transaction takes more than 2 % more than with stock.", None: ""}
+        yield f"TPS without flips {words[quiet.met]}.{cost[goals.instructions_of_transactions(results).met]}"
 
 
-def figures(results, place, wide=None):
+def figures(results, place, environment):
+    verdicts = [verdict.word() for verdict in goals.verdicts(results)]
+    machine = "under emulation (QEMU's TCG)" if environment.get("machine") == "virtual machine" else "on one machine"
     return markdown("", [
+        Text(f"![Page tables over connected backends]({place}/footprint.svg)"),
+        Text("Counts, which hold on any machine:"), Bullets(tuple(_counts(results))),
         Text(f"![Closing times over the number of processes]({place}/closing.svg)"),
-        Text("Time until no process can write any more, with every 4 KiB page mapped in every process and all of them "
-             f"reading; medians of one run, in the machine that [the report]({place}/report.md) names. " + contents.sentence(results)),
-        _closings(results), Text(" ".join(_sentences(results, wide))),
-        Text(f"Intervals, every other arm, limits: [`{place}/report.md`]({place}/report.md), and `report.html` beside it "
-             "to read in a browser.")]).split("\n", 2)[2]
+        Text(f"Times, measured {machine} on two CPUs; compare them with each other only. Until no process can write any more:"),
+        _closings(results),
+        Text(f"{contents.MARK} Measured with the earlier harness, one cold flip a repetition: to be measured again.")
+        if flips.earlier_harness(results) else Text(""),
+        Bullets(tuple(_times(results))),
+        Text(f"Of {len(verdicts)} targets {verdicts.count('met')} were met, {verdicts.count('missed')} missed, "
+             f"{verdicts.count('not decided')} not decided by the runs. The report has them with their reasons, intervals, and every other "
+             f"arm: [`{place}/report.md`]({place}/report.md), and `report.html` beside it to read in a browser.")]).split("\n", 2)[2].replace("\n\n\n\n", "\n\n")

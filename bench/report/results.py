@@ -11,6 +11,10 @@ from . import stats
 SAME_SERVER = "memfd", "mprotect"
 
 
+# What older results call it.
+RENAMED = {f"floor_{tail}": f"flush_all_{tail}" for tail in ("p50", "p99", "max")}
+
+
 class Row(NamedTuple):
     arm: str
     workload: str
@@ -26,7 +30,7 @@ class Row(NamedTuple):
 def row_of(fields):
     """A Row from the nine fields of a line of CSV."""
     arm, workload, clients, flips, rep, metric, value, unit, note = fields
-    return Row(arm, workload, int(clients), int(flips), int(rep), metric, float(value), unit, note)
+    return Row(arm, workload, int(clients), int(flips), int(rep), RENAMED.get(metric, metric), float(value), unit, note)
 
 
 def number(value):
@@ -60,9 +64,11 @@ class Results:
     def __init__(self, rows):
         self.rows = rows
         self._values = {}
+        self._repetitions = {}
         for row in rows:
             key = row.arm, row.workload, row.clients, row.flips_per_s, row.metric
             self._values.setdefault(key, []).append(row.value)
+            self._repetitions.setdefault(key, {})[row.rep] = row.value
 
     @classmethod
     def of(cls, folder):
@@ -73,6 +79,10 @@ class Results:
         """One value per repetition, an empty list if none was measured."""
         return self._values.get((arm, workload, clients, flips, metric), [])
 
+    def repetitions(self, arm, workload, clients, metric, flips=0):
+        """The same as {repetition: value}."""
+        return self._repetitions.get((arm, workload, clients, flips, metric), {})
+
     def arms(self):
         return {row.arm for row in self.rows}
 
@@ -80,9 +90,13 @@ class Results:
         """Flips a second that pgbench runs were offered."""
         return sorted({row.flips_per_s for row in self.select("tps")})
 
+    def rates_of(self, workload):
+        """The same of one workload."""
+        return sorted({row.flips_per_s for row in self.select("tps", workload)})
+
     def pgbench_points(self):
         """All (workload, clients) of pgbench that are compared by their TPS."""
-        return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload != "freeze"})
+        return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload not in ("freeze", "paced")})
 
     def noise(self, workload, clients):
         """A against A: by how much the medians of the same server differ at this point

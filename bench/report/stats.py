@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-"""Order statistics, the rank test and fitted lines."""
+"""Order statistics, the rank test, ratios of medians and slopes."""
 
 import math
-from typing import NamedTuple, Optional
+import random
 
 SIGNIFICANT = 0.05
 
@@ -21,14 +21,11 @@ def quantile(values, share):
     return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
 
 
-def high_tail(values):
-    """The 99th percentile, or the maximum where there are too few for one.
-
-    Returns its name and its value.
-    """
+def tails(values):
+    """(name, value): the 99th percentile, where there are enough for one, and the maximum."""
     if len(values) >= 100:
-        return "p99", quantile(values, 0.99)
-    return "max", max(values)
+        yield "p99", quantile(values, 0.99)
+    yield "max", max(values)
 
 
 def median_interval(values, confidence=0.95):
@@ -51,6 +48,38 @@ def median_interval(values, confidence=0.95):
             break
         best = ordered[rank - 1], ordered[n - rank], coverage
     return best
+
+
+def ratio_interval(above, below, confidence=0.95, draws=4000):
+    """An interval for the ratio of two medians: (ratio, low, high).
+
+    above and below: {repetition: value}. Repetitions are drawn with replacement (bootstrap, percentiles), both values of one
+    together where both have it, because arms of one repetition were measured beside each other. The same every time.
+    """
+    shared = sorted(set(above) & set(below))
+    if len(shared) == len(above) == len(below):
+        def sample(draw):
+            chosen = draw(shared)
+            return median([above[i] for i in chosen]) / median([below[i] for i in chosen])
+    else:
+        def sample(draw):
+            return median(draw(list(above.values()))) / median(draw(list(below.values())))
+    ratio = median(above.values()) / median(below.values())
+    if min(len(above), len(below)) < 2:
+        return ratio, ratio, ratio
+    numbers = random.Random(1)
+    drawn = sorted(sample(lambda values: numbers.choices(values, k=len(values))) for _ in range(draws))
+    outside = int((1 - confidence) / 2 * draws)
+    return ratio, drawn[outside], drawn[-1 - outside]
+
+
+def holm(chances):
+    """p values of many tests, corrected for their number (Holm): in the order given."""
+    corrected, worst = [1.0] * len(chances), 0.0
+    for rank, i in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        worst = max(worst, min(1.0, (len(chances) - rank) * chances[i]))
+        corrected[i] = worst
+    return corrected
 
 
 def mann_whitney(first, second):
@@ -98,59 +127,7 @@ def _u_distribution(n, m):
     return table[n, m]
 
 
-class Fit(NamedTuple):
-    """A straight line with the interval of its slope; None where it has none."""
-    slope: float
-    intercept: float
-    low: Optional[float]
-    high: Optional[float]
-
-    def __call__(self, x):
-        return self.intercept + self.slope * x
-
-
-def line(xs, ys, confidence=0.95):
-    """The least-squares line, the slope's interval from Student's t."""
-    n = len(xs)
-    if len(set(xs)) < 2:
-        return None
-    x_mean, y_mean = sum(xs) / n, sum(ys) / n
-    spread = sum((x - x_mean) ** 2 for x in xs)
-    slope = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys)) / spread
-    intercept = y_mean - slope * x_mean
-    if n < 3:
-        return Fit(slope, intercept, None, None)
-    residue = sum((y - intercept - slope * x) ** 2 for x, y in zip(xs, ys))
-    half = student_t(n - 2, confidence) * math.sqrt(residue / (n - 2) / spread)
-    return Fit(slope, intercept, slope - half, slope + half)
-
-
-def power(xs, ys):
-    """The line through the logarithms: its slope is the exponent of growth."""
-    return line([math.log(x) for x in xs], [math.log(y) for y in ys])
-
-
-def student_t(freedom, confidence=0.95):
-    """Between minus and plus this value Student's t lies with the confidence asked for."""
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
-
-    def inside(limit):
-        # with t = sqrt(freedom) tan(angle) the integrand is a power of a cosine
-        steps = 2000
-        end = math.atan(limit / math.sqrt(freedom))
-        cosines = [math.cos(end * i / steps) ** (freedom - 1) for i in range(steps + 1)]
-        simpson = cosines[0] + cosines[-1] + 4 * sum(cosines[1:-1:2]) + 2 * sum(cosines[2:-1:2])
-        return 2 * scale * math.sqrt(freedom) * simpson * end / steps / 3
-
-    low, high = 0.0, 1e3
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < confidence else (low, middle)
-    return high
-
-
-def ecdf(values, most=200):
-    """Steps (value, share of the values that do not exceed it); of many values only every so many-th and the last."""
-    ordered = sorted(values)
-    every = math.ceil(len(ordered) / most)
-    return [(value, (i + 1) / len(ordered)) for i, value in enumerate(ordered) if (i + 1) % every == 0 or i + 1 == len(ordered)]
+def slope(points):
+    """The median of the slopes of all pairs (Theil and Sen): one wild point does not turn it. None with one x only."""
+    slopes = [(y2 - y1) / (x2 - x1) for i, (x1, y1) in enumerate(points) for x2, y2 in points[:i] if x1 != x2]
+    return median(slopes) if slopes else None

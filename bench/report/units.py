@@ -13,7 +13,7 @@ def size(count):
 
 def micro(us):
     """A time in its natural unit, three digits."""
-    for limit, scale, unit in ((1e3, 1, "us"), (1e6, 1e3, "ms")):
+    for limit, scale, unit in ((999.5, 1, "us"), (999.5e3, 1e3, "ms")):
         if us < limit:
             return f"{us / scale:.3g} {unit}"
     return f"{us / 1e6:.3g} s"

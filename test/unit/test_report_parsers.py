@@ -112,10 +112,9 @@ class Flip(unittest.TestCase):
         self.assertEqual(len(rows), 5)
         self.assertEqual(rows[-1].note, 'open "here", failed')
 
-    def test_samples(self):
-        samples = raw.flip_samples(GOLDEN)
-        self.assertEqual(samples["mshare", "flip-64-1073741824", "flip"], [58.5, 59.1])
-        self.assertEqual(len(samples), 2)
+    def test_what_older_results_call_a_floor(self):
+        fields = "mshare", "flip-8-4096", "8", "0", "1", "floor_p50", "50", "us", ""
+        self.assertEqual(results.row_of(fields).metric, "flush_all_p50")
 
 
 class Csv(unittest.TestCase):

@@ -33,10 +33,44 @@ class Median(unittest.TestCase):
 
 class Tail(unittest.TestCase):
     def test_ninety_nine_samples_have_a_maximum_only(self):
-        self.assertEqual(stats.high_tail(list(range(1, 100))), ("max", 99))
+        self.assertEqual(list(stats.tails(list(range(1, 100)))), [("max", 99)])
 
-    def test_hundred_samples_have_a_percentile(self):
-        self.assertEqual(stats.high_tail(list(range(1, 101))), ("p99", 99))
+    def test_hundred_samples_have_a_percentile_too(self):
+        self.assertEqual(list(stats.tails(list(range(1, 101)))), [("p99", 99), ("max", 100)])
+
+
+class Ratio(unittest.TestCase):
+    def test_is_of_medians_and_its_interval_of_repetitions(self):
+        above, below = {i: 100 + i for i in range(10)}, {i: 10 + i for i in range(10)}
+        ratio, low, high = stats.ratio_interval(above, below)
+        self.assertAlmostEqual(ratio, 104.5 / 14.5)
+        self.assertLess(low, ratio)
+        self.assertGreater(high, ratio)
+        self.assertEqual(stats.ratio_interval(above, below), (ratio, low, high))       # the same every time
+
+    def test_one_repetition_of_both_is_drawn_together(self):
+        # both arms were slow in the same repetitions: their ratio is certain
+        above = {i: 1000 * (i + 1) for i in range(10)}
+        self.assertEqual(stats.ratio_interval(above, {i: value / 1000 for i, value in above.items()}), (1000, 1000, 1000))
+
+    def test_unequal_numbers_are_drawn_apart(self):
+        ratio, low, high = stats.ratio_interval({1: 4, 2: 6, 3: 8}, {1: 2, 2: 2})
+        self.assertEqual((ratio, low, high), (3, 2, 4))
+
+    def test_a_single_repetition_has_no_interval(self):
+        self.assertEqual(stats.ratio_interval({1: 6}, {1: 2}), (3, 3, 3))
+
+
+class Holm(unittest.TestCase):
+    def test_by_hand(self):
+        # in order 0.01 * 3, 0.02 * 2, 0.3 * 1
+        for value, expected in zip(stats.holm([0.02, 0.3, 0.01]), [0.04, 0.3, 0.03]):
+            self.assertAlmostEqual(value, expected)
+
+    def test_no_smaller_than_one_before_it_and_never_above_one(self):
+        self.assertEqual(stats.holm([0.02, 0.021, 0.9]), [0.06, 0.06, 0.9])
+        self.assertEqual(stats.holm([0.5, 0.6]), [1.0, 1.0])
+        self.assertEqual(stats.holm([]), [])
 
 
 class MannWhitney(unittest.TestCase):
@@ -65,38 +99,9 @@ class MannWhitney(unittest.TestCase):
 
 
 class Growth(unittest.TestCase):
-    def test_student_t(self):
-        # tables of the distribution, two-sided 95 % and 99 %
-        for freedom, value in ((1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042)):
-            self.assertAlmostEqual(stats.student_t(freedom), value, places=3)
-        self.assertAlmostEqual(stats.student_t(3, 0.99), 5.841, places=3)
-
-    def test_line(self):
-        fit = stats.line([1, 2, 3, 4], [2, 4, 5, 7])
-        self.assertAlmostEqual(fit.slope, 1.6)
-        self.assertAlmostEqual(fit(0), 0.5)
-        # residues 0.2 in sum of squares: 4.303 * sqrt(0.2 / 2 / 5)
-        self.assertAlmostEqual(fit.high - fit.slope, 0.6085, places=4)
-        self.assertAlmostEqual(fit.slope - fit.low, 0.6085, places=4)
-
-    def test_two_points_have_no_interval_and_one_has_no_line(self):
-        self.assertEqual(stats.line([1, 2], [1, 3])[2:], (None, None))
-        self.assertIsNone(stats.line([1, 1], [1, 3]))
-
-    def test_power(self):
-        fit = stats.power([1, 10, 100], [3, 30, 300])
-        self.assertAlmostEqual(fit.slope, 1)
-        self.assertAlmostEqual(fit.low, 1)
-        self.assertAlmostEqual(stats.power([1, 4, 16], [5, 10, 20]).slope, 0.5)
-
-    def test_ecdf(self):
-        self.assertEqual(stats.ecdf([3, 1, 2, 2]), [(1, 0.25), (2, 0.5), (2, 0.75), (3, 1.0)])
-
-    def test_ecdf_of_many_keeps_the_last(self):
-        steps = stats.ecdf(range(1001), most=100)
-        self.assertLessEqual(len(steps), 101)
-        self.assertEqual(steps[0], (10, 11 / 1001))
-        self.assertEqual(steps[-1], (1000, 1.0))
+    def test_slope_is_not_turned_by_one_wild_point(self):
+        self.assertAlmostEqual(stats.slope([(1, 10), (64, 16.3), (256, 35.5), (1024, 112.3), (512, 5000)]), 0.1)
+        self.assertIsNone(stats.slope([(8, 1), (8, 2)]))
 
     def test_smallest_p_is_what_the_test_says_at_its_most_certain(self):
         self.assertAlmostEqual(stats.smallest_p(5, 5), stats.mann_whitney([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]))
