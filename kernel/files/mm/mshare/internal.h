@@ -53,6 +53,7 @@ struct mshare_wait;
  * @max_regions: most regions
  * @bytes: what they take
  * @regions: how many there are
+ * @mounted: it has been, and holds mshare_core_get()
  */
 struct mshare_fs {
 	refcount_t refs;
@@ -63,6 +64,7 @@ struct mshare_fs {
 	unsigned long max_regions;
 	atomic_long_t bytes;
 	atomic_long_t regions;
+	bool mounted;
 };
 
 /**

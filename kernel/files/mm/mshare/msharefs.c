@@ -30,8 +30,9 @@ void mshare_fs_put(struct mshare_fs *fs)
 {
 	if (!refcount_dec_and_test(&fs->refs))
 		return;
+	if (fs->mounted)
+		mshare_core_put();
 	kfree(fs);
-	mshare_core_put();
 }
 
 /* Count bytes against size=; -ENOSPC if they do not fit. */
@@ -328,6 +329,12 @@ static int mshare_fill_super(struct super_block *sb, struct fs_context *fc)
 
 static int mshare_get_tree(struct fs_context *fc)
 {
+	struct mshare_fs *fs = fc->s_fs_info;
+	int err = mshare_core_get();
+
+	if (err)
+		return err;
+	fs->mounted = true;
 	return get_tree_nodev(fc, mshare_fill_super);
 }
 
@@ -357,17 +364,10 @@ static const struct fs_context_operations mshare_context_ops = {
 
 static int mshare_init_fs_context(struct fs_context *fc)
 {
-	struct mshare_fs *fs;
-	int err;
+	struct mshare_fs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
 
-	err = mshare_core_get();
-	if (err)
-		return err;
-	fs = kzalloc(sizeof(*fs), GFP_KERNEL);
-	if (!fs) {
-		mshare_core_put();
+	if (!fs)
 		return -ENOMEM;
-	}
 	refcount_set(&fs->refs, 1);
 	if (fc->purpose == FS_CONTEXT_FOR_RECONFIGURE) {
 		struct mshare_fs *old = mshare_sb(fc->root->d_sb);
@@ -440,5 +440,6 @@ static void __exit mshare_exit(void)
 }
 module_exit(mshare_exit);
 
+MODULE_ALIAS_FS("msharefs");
 MODULE_DESCRIPTION("msharefs: page tables shared between processes");
 MODULE_LICENSE("GPL");
