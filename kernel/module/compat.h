@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Comes before every header: what kernel/patches give to headers of the kernel,
+ * and names of functions that are not exported, which symbols.c finds.
+ */
+#ifndef _MSHARE_MODULE_COMPAT_H
+#define _MSHARE_MODULE_COMPAT_H
+
+#include <linux/kconfig.h>
+
+#if !IS_ENABLED(CONFIG_X86_64) || !IS_ENABLED(CONFIG_SHMEM) || \
+	!IS_ENABLED(CONFIG_PER_VMA_LOCK) || !IS_ENABLED(CONFIG_MMU_NOTIFIER) || \
+	!IS_ENABLED(CONFIG_SPLIT_PMD_PTLOCKS) || IS_ENABLED(CONFIG_PREEMPT_RT)
+#error "mshare needs X86_64, SHMEM, PER_VMA_LOCK, MMU_NOTIFIER, SPLIT_PMD_PTLOCKS and no PREEMPT_RT"
+#endif
+#if !IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) || \
+	!IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) || \
+	!IS_ENABLED(CONFIG_KPROBES) || !IS_ENABLED(CONFIG_KALLSYMS)
+#error "mshare's hooks need DYNAMIC_FTRACE_WITH_ARGS, _WITH_DIRECT_CALLS, KPROBES and KALLSYMS"
+#endif
+#if IS_ENABLED(CONFIG_RANDSTRUCT)
+#error "with RANDSTRUCT a module cannot know the layout of what it uses"
+#endif
+
+#include "names.h"
+
+/* 0001 */
+#define MSHARE_MAGIC		0x4d534852	/* "MSHR" */
+/* 0002 */
+#define VM_FAULT_DENIED		((__force vm_fault_t)0x008000)
+/* 0015 */
+#define MSHARE_BATCH_REGIONS	4
+
+/* asm/tlbflush.h hides from modules most of what it has */
+#include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched.h>
+#include <asm/processor.h>
+#include <asm/cpufeature.h>
+#include <asm/special_insns.h>
+#include <asm/smp.h>
+#include <asm/invpcid.h>
+#include <asm/pti.h>
+#include <asm/pgtable.h>
+#ifdef _ASM_X86_TLBFLUSH_H
+#error "asm/tlbflush.h came too early"
+#endif
+#pragma push_macro("MODULE")
+#undef MODULE
+#include <asm/tlbflush.h>
+#pragma pop_macro("MODULE")
+
+/* 0011 */
+void flush_tlb_shared(const struct cpumask *cpus, bool lazy);
+
+#endif /* _MSHARE_MODULE_COMPAT_H */

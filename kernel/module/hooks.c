@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * mshare as a module: what kernel/patches do in the tree, on a kernel that has
+ * not got them.
+ *
+ * A hook is an ftrace handler at a function's entry which lets the function's
+ * caller come out in another one, as livepatch does, but only where a window is
+ * concerned: it looks at one argument, and everybody else falls through. Each
+ * names the patch that it stands for. The table is at the end, with the patches
+ * that need no hook.
+ *
+ * Who comes in by a hook holds no reference of the module. What may sleep is
+ * inside mshare_hook_srcu; the rest is over when no task is preempted in it.
+ */
+#include <linux/ftrace.h>
+#include <linux/kallsyms.h>
+#include <linux/mman.h>
+#include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/mshare.h>
+#include <linux/objtool.h>
+#include <linux/pagewalk.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/srcu.h>
+#include <asm/asm-offsets.h>
+#include <asm/ibt.h>
+#include <asm/nospec-branch.h>
+#include <asm/tlb.h>
+#include <asm/trap_pf.h>
+
+#include "mm/internal.h"
+#include "mm/mshare/internal.h"
+#include "core.h"
+
+DEFINE_STATIC_SRCU(mshare_hook_srcu);
+
+#define ARGUMENT(n)	((void *)ftrace_regs_get_argument(fregs, n))
+
+#define HANDLER(name)							\
+	static void notrace name(unsigned long ip, unsigned long from,	\
+				 struct ftrace_ops *ops,		\
+				 struct ftrace_regs *fregs)
+
+static __always_inline void go_to(struct ftrace_regs *fregs, void *function)
+{
+	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)function);
+}
+
+/* A call by a hook, of the function that it stands in for. */
+static __always_inline bool ours(unsigned long from)
+{
+	return within_module_core(from, THIS_MODULE);
+}
+
+/* 0003: handle_mm_fault() */
+vm_fault_t mshare_hook_fault(struct vm_area_struct *vma, unsigned long address,
+			     unsigned int flags, struct pt_regs *regs)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	vm_fault_t ret;
+
+	__set_current_state(TASK_RUNNING);
+	ret = mshare_handle_fault(vma, address, flags, regs);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret & ~VM_FAULT_DENIED;		/* core code has no such bit */
+}
+
+HANDLER(on_handle_mm_fault)
+{
+	if (vma_is_mshare(ARGUMENT(0)))
+		go_to(fregs, mshare_hook_fault);
+}
+
+/*
+ * The same as a direct call, which ordinary faults hardly notice. @vma is in
+ * %rdi; the return address into handle_mm_fault() is dropped for a window.
+ */
+#define MSHARE_VM_OPS	112
+static_assert(offsetof(struct vm_area_struct, vm_ops) == MSHARE_VM_OPS);
+asm (
+"	.pushsection	.text, \"ax\", @progbits\n"
+"	.type		mshare_direct_fault, @function\n"
+"	.globl		mshare_direct_fault\n"
+"mshare_direct_fault:\n"
+	ASM_ENDBR
+	CALL_DEPTH_ACCOUNT
+"	leaq		mshare_window_ops(%rip), %rax\n"
+"	cmpq		%rax, " __stringify(MSHARE_VM_OPS) "(%rdi)\n"
+"	je		1f\n"
+	ASM_RET
+"1:	addq		$8, %rsp\n"
+	UNWIND_HINT_FUNC
+"	jmp		mshare_hook_fault\n"
+"	.size		mshare_direct_fault, .-mshare_direct_fault\n"
+"	.popsection\n"
+);
+
+/* 0003: zaps. unmap_single_vma() and the OOM reaper call it. */
+HANDLER(on_unmap_page_range)
+{
+	if (vma_is_mshare(ARGUMENT(1)))
+		go_to(fregs, mshare_zap_window);
+}
+
+/* 0004: GUP's slow path, mlock() and MAP_POPULATE */
+static long hook_get_user_pages(struct mm_struct *mm, unsigned long start,
+				unsigned long nr_pages, unsigned int gup_flags,
+				struct page **pages, int *locked)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	long ret = mshare_get_user_pages(mm, start, nr_pages, gup_flags, pages,
+					 locked);
+
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_get_user_pages)
+{
+	if (mm_has_mshare(ARGUMENT(0)) && !ours(from))
+		go_to(fregs, hook_get_user_pages);
+}
+
+/* 0004: GUP-fast */
+static int hook_gup_fast(unsigned long start, unsigned long nr_pages,
+			 unsigned int gup_flags, struct page **pages)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	int ret = mshare_gup_fast(start, nr_pages, gup_flags, pages);
+
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+static int hook_gup_fast_only(void)
+{
+	return 0;	/* the caller knows that it may get nothing; NMIs do it */
+}
+
+HANDLER(on_gup_fast_fallback)
+{
+	unsigned long gup_flags = (unsigned long)ARGUMENT(2);
+
+	if (!current->mm || !mm_has_mshare(current->mm) || ours(from) ||
+	    mshare_skip_gup_check)
+		return;
+	if (gup_flags & FOLL_FAST_ONLY)
+		go_to(fregs, hook_gup_fast_only);
+	else
+		go_to(fregs, hook_gup_fast);
+}
+
+/* 0005: walks find a hole */
+static int hook_walk(unsigned long start, unsigned long end,
+		     struct mm_walk *walk)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	const struct mm_walk_ops *ops = walk->ops;
+	int err = 0;
+
+	if (ops->pre_vma)
+		err = ops->pre_vma(start, end, walk);
+	if (!err) {
+		if (ops->pte_hole)
+			err = ops->pte_hole(start, end, -1, walk);
+		if (ops->post_vma)
+			ops->post_vma(walk);
+	}
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return err;
+}
+
+HANDLER(on_walk_page_range)
+{
+	struct mm_walk *walk = ARGUMENT(2);
+
+	if (walk->vma && vma_is_mshare(walk->vma))
+		go_to(fregs, hook_walk);
+}
+
+/* 0005: folio_walk_start() finds none. 0006: change_protection() changes none. */
+static long hook_none(void)
+{
+	return 0;
+}
+
+HANDLER(on_folio_walk_start)
+{
+	if (vma_is_mshare(ARGUMENT(1)))
+		go_to(fregs, hook_none);
+}
+
+HANDLER(on_change_protection)
+{
+	if (vma_is_mshare(ARGUMENT(1)))
+		go_to(fregs, hook_none);
+}
+
+/* 0006: madvise() */
+static int hook_madvise(struct mm_struct *mm, unsigned long start, size_t len,
+			int behavior)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	unsigned long end = start + PAGE_ALIGN(len);
+	int err = 0;
+
+	/* What it refuses, or has nothing to do for, do_madvise() tells itself */
+	if (!offset_in_page(start) && end > start)
+		err = mshare_madvise(mm, start, end, behavior);
+	if (!err)
+		err = do_madvise(mm, start, len, behavior);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return err;
+}
+
+HANDLER(on_do_madvise)
+{
+	if (mm_has_mshare(ARGUMENT(0)) && !ours(from))
+		go_to(fregs, hook_madvise);
+}
+
+/* 0006: mremap() of a window */
+static struct vm_area_struct *hook_resize(unsigned long addr,
+					  unsigned long old_len,
+					  unsigned long new_len,
+					  unsigned long flags)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct vm_area_struct *ret = ERR_PTR(-EINVAL);
+
+	if (!mshare_window_at(current->mm, addr))
+		ret = vma_to_resize(addr, old_len, new_len, flags);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_vma_to_resize)
+{
+	if (mm_has_mshare(current->mm) && !ours(from))
+		go_to(fregs, hook_resize);
+}
+
+/*
+ * 0006: before anything is unmapped at the new place, which mremap_to(), inlined,
+ * does first. No 32-bit call can name a window: a slot begins at 512 GiB.
+ */
+static bool mshare_is_window(struct mm_struct *mm, unsigned long address)
+{
+	bool window;
+
+	mmap_read_lock(mm);
+	window = mshare_window_at(mm, untagged_addr_remote(mm, address));
+	mmap_read_unlock(mm);
+	return window;
+}
+
+static long hook_mremap(const struct pt_regs *regs)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	long ret = -EINVAL;
+
+	if (!(regs->r10 & (MREMAP_FIXED | MREMAP_DONTUNMAP)) ||
+	    !mshare_is_window(current->mm, regs->di))
+		ret = __x64_sys_mremap(regs);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_sys_mremap)
+{
+	if (mm_has_mshare(current->mm) && !ours(from))
+		go_to(fregs, hook_mremap);
+}
+
+/* 0008: notifiers */
+static long hook_refuse(void)
+{
+	return -EOPNOTSUPP;
+}
+
+HANDLER(on_mmu_notifier_register)
+{
+	if (mm_has_mshare(ARGUMENT(1)))
+		go_to(fregs, hook_refuse);
+}
+
+/*
+ * 0010: SIGSEGV of user mode. The fault's answer has come down to a bit that core
+ * code knows, so what is there is asked again: denied where the region has
+ * something mapped, else a hole.
+ */
+static void hook_bad_area(struct pt_regs *regs, unsigned long error_code,
+			  unsigned long address)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	int si_code = SEGV_MAPERR;
+
+	mmap_read_lock(mm);
+	vma = vma_lookup(mm, address);
+	if (vma && vma_is_mshare(vma)) {
+		struct mshare_link *link = vma->vm_private_data;
+		struct mm_struct *host = link->region->host;
+
+		mmap_read_lock(host);
+		if (vma_lookup(host, mshare_window_offset(vma, address)))
+			si_code = SEGV_ACCERR;
+		mmap_read_unlock(host);
+	}
+	mmap_read_unlock(mm);
+	__bad_area_nosemaphore(regs, error_code, address, 0, si_code);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+}
+
+HANDLER(on_bad_area_nosemaphore)
+{
+	struct pt_regs *regs = ARGUMENT(0);
+
+	if (current->mm && user_mode(regs) &&
+	    (unsigned long)ARGUMENT(2) < TASK_SIZE_MAX &&
+	    mm_has_mshare(current->mm))
+		go_to(fregs, hook_bad_area);
+}
+
+/*
+ * 0012: an instruction fetch from a page that is present. x86 takes it for an
+ * error before it asks handle_mm_fault(), from access_error(), which ftrace does
+ * not reach; so this comes in where the signal would be sent. Returning without
+ * one means that the instruction is tried again. @mm is NULL under the VMA's lock.
+ */
+static void mshare_fetch_error(struct pt_regs *regs, unsigned long error_code,
+			       unsigned long address, vm_fault_t fault)
+{
+	void __user *where = (void __user *)address;
+
+	if (fault & VM_FAULT_SIGSEGV)
+		__bad_area_nosemaphore(regs, error_code, address, 0,
+				       fault & VM_FAULT_DENIED ? SEGV_ACCERR :
+								 SEGV_MAPERR);
+	else if (fault & (VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE))
+		force_sig_mceerr(BUS_MCEERR_AR, where,
+				 fault & VM_FAULT_HWPOISON ? PAGE_SHIFT :
+							     PMD_SHIFT);
+	else if (fault & VM_FAULT_SIGBUS)
+		force_sig_fault(SIGBUS, BUS_ADRERR, where);
+}
+
+static void hook_bad_access(struct pt_regs *regs, unsigned long error_code,
+			    unsigned long address, struct mm_struct *mm,
+			    struct vm_area_struct *vma)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	unsigned int flags = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER |
+			     FAULT_FLAG_INSTRUCTION;
+	vm_fault_t fault;
+
+	if (mm)
+		mmap_read_unlock(mm);
+	else
+		vma_end_read(vma);
+	mm = current->mm;
+	do {
+		fault = 0;
+		if (signal_pending(current) || mmap_read_lock_killable(mm))
+			break;
+		vma = vma_lookup(mm, address);
+		if (vma && vma_is_mshare(vma) && vma->vm_flags & VM_EXEC)
+			fault = mshare_handle_fault(vma, address, flags, regs);
+		if (!(fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
+			mmap_read_unlock(mm);
+		flags |= FAULT_FLAG_TRIED;
+	} while (fault & VM_FAULT_RETRY);
+	if (fault & VM_FAULT_ERROR)
+		mshare_fetch_error(regs, error_code, address, fault);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+}
+
+HANDLER(on_bad_area_access_error)
+{
+	unsigned long error_code = (unsigned long)ARGUMENT(1);
+	struct vm_area_struct *vma = ARGUMENT(4);
+
+	if (vma && vma_is_mshare(vma) && vma->vm_flags & VM_EXEC &&
+	    user_mode((struct pt_regs *)ARGUMENT(0)) &&
+	    error_code & X86_PF_INSTR && error_code & X86_PF_PROT &&
+	    !(error_code & (X86_PF_PK | X86_PF_SGX)))
+		go_to(fregs, hook_bad_access);
+}
+
+/* 0014: smaps */
+static int hook_show_smap(struct seq_file *m, void *v)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	int err = show_smap(m, v);
+
+	if (!err)
+		mshare_show_smap(m, v);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return err;
+}
+
+HANDLER(on_show_smap)
+{
+	if (vma_is_mshare(ARGUMENT(1)) && !ours(from))
+		go_to(fregs, hook_show_smap);
+}
+
+/*
+ * 0015: a host's notifier is told of a flush by flush_tlb_mm_range(), which means
+ * now, and by arch_tlbbatch_add_pending(), which means later. That is inline in
+ * set_tlb_ubc_flush_pending(), and the return address tells.
+ */
+static unsigned long mshare_later, mshare_later_size;
+
+static bool mshare_find_later(void)
+{
+	static const char * const names[] = {
+		"set_tlb_ubc_flush_pending",
+		"set_tlb_ubc_flush_pending.isra.0",
+		"set_tlb_ubc_flush_pending.constprop.0",
+	};
+	unsigned long offset;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		mshare_later = mshare_symbol(names[i]);
+		if (mshare_later &&
+		    kallsyms_lookup_size_offset(mshare_later,
+						&mshare_later_size, &offset))
+			return true;
+	}
+	return false;
+}
+
+static void hook_note(struct mm_struct *mm, unsigned long start,
+		      unsigned long end)
+{
+	struct mshare_region *region;
+	bool later = false;
+
+	rcu_read_lock();
+	region = mshare_host_region(mm);
+	if (region)
+		later = mshare_batch_note(region);
+	rcu_read_unlock();
+	if (!later)
+		__mmu_notifier_arch_invalidate_secondary_tlbs(mm, start, end);
+}
+
+static void hook_mask(struct mm_struct *mm, unsigned long start,
+		      unsigned long end)
+{
+	mshare_host_mask(mm);
+	__mmu_notifier_arch_invalidate_secondary_tlbs(mm, start, end);
+}
+
+HANDLER(on_secondary_tlbs)
+{
+	struct mm_struct *mm = ARGUMENT(0);
+	bool host;
+
+	if (hlist_empty(&mshare_hosts[hash_ptr(mm, MSHARE_HASH_BITS)]) ||
+	    ours(from))
+		return;
+	preempt_disable_notrace();
+	host = mshare_host_region(mm);
+	preempt_enable_notrace();
+	if (!host)
+		return;
+	if (from - mshare_later < mshare_later_size && !mshare_skip_batching)
+		go_to(fregs, hook_note);
+	else
+		go_to(fregs, hook_mask);
+}
+
+static void hook_tlbbatch_flush(struct arch_tlbflush_unmap_batch *batch)
+{
+	mshare_batch_flush();
+	arch_tlbbatch_flush(batch);
+}
+
+HANDLER(on_tlbbatch_flush)
+{
+	if (atomic_read(&mshare_nr_batches) && !ours(from))
+		go_to(fregs, hook_tlbbatch_flush);
+}
+
+struct mshare_hook {
+	const char *function;
+	const char *patch;
+	void *direct;		/* tried first */
+	struct ftrace_ops ops;
+	enum { HOOK_OFF, HOOK_HANDLER, HOOK_DIRECT } state;
+};
+
+/*
+ * No hook stands for: 0001 (what it gives is in compat.h), 0002 (links.c and
+ * hostmm.c), 0007, 0009 and 0016 (hostmm.c), 0011 (batch.c), 0013
+ * (documentation).
+ */
+#define HOOK(number, name, by, ...) {					\
+	.patch = number,						\
+	.function = #name,						\
+	.ops = {							\
+		.func = by,						\
+		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT, \
+	},								\
+	__VA_ARGS__							\
+}
+
+static struct mshare_hook mshare_hooks[] = {
+	HOOK("0003", handle_mm_fault, on_handle_mm_fault,
+	     .direct = mshare_direct_fault),
+	HOOK("0003", unmap_page_range, on_unmap_page_range),
+	HOOK("0004", __get_user_pages, on_get_user_pages),
+	HOOK("0004", gup_fast_fallback, on_gup_fast_fallback),
+	HOOK("0005", __walk_page_range, on_walk_page_range),
+	HOOK("0005", folio_walk_start, on_folio_walk_start),
+	HOOK("0006", change_protection, on_change_protection),
+	HOOK("0006", do_madvise, on_do_madvise),
+	HOOK("0006", vma_to_resize, on_vma_to_resize),
+	HOOK("0006", __x64_sys_mremap, on_sys_mremap),
+	HOOK("0008", __mmu_notifier_register, on_mmu_notifier_register),
+	HOOK("0010", bad_area_nosemaphore, on_bad_area_nosemaphore),
+	HOOK("0012", bad_area_access_error, on_bad_area_access_error),
+	HOOK("0014", show_smap, on_show_smap),
+	HOOK("0015", __mmu_notifier_arch_invalidate_secondary_tlbs,
+	     on_secondary_tlbs),
+	HOOK("0015", arch_tlbbatch_flush, on_tlbbatch_flush),
+};
+
+/* A direct call, unless somebody else has the function's. */
+static int mshare_hook_direct(struct mshare_hook *hook, unsigned long address)
+{
+	unsigned long flags = hook->ops.flags;
+	void *func = hook->ops.func;
+	int err;
+
+	hook->ops.func = NULL;
+	hook->ops.flags = 0;
+	err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
+	if (!err)
+		err = register_ftrace_direct(&hook->ops,
+					     (unsigned long)hook->direct);
+	if (!err) {
+		hook->state = HOOK_DIRECT;
+		return 0;
+	}
+	ftrace_free_filter(&hook->ops);
+	hook->ops.func = func;
+	hook->ops.flags = flags;
+	return err;
+}
+
+static int mshare_hook_set(struct mshare_hook *hook)
+{
+	unsigned long address = mshare_symbol(hook->function);
+	int err = address ? 0 : -ENOENT;
+
+	if (!err && hook->direct && !mshare_hook_direct(hook, address))
+		return 0;
+	if (!err)
+		err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
+	if (!err)
+		err = register_ftrace_function(&hook->ops);
+	if (err) {
+		pr_err("cannot hook %s(): %pe\n", hook->function, ERR_PTR(err));
+		ftrace_free_filter(&hook->ops);
+		return err;
+	}
+	hook->state = HOOK_HANDLER;
+	return 0;
+}
+
+static void mshare_hook_clear(struct mshare_hook *hook)
+{
+	unsigned long flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT;
+
+	if (hook->state == HOOK_DIRECT)
+		unregister_ftrace_direct(&hook->ops,
+					 (unsigned long)hook->direct, true);
+	else if (hook->state == HOOK_HANDLER)
+		unregister_ftrace_function(&hook->ops);
+	ftrace_free_filter(&hook->ops);
+	hook->state = HOOK_OFF;
+	hook->ops.flags = flags;
+}
+
+/* Take all back, and wait for whoever is in one. */
+void mshare_hooks_clear(void)
+{
+	int i;
+
+	for (i = ARRAY_SIZE(mshare_hooks) - 1; i >= 0; i--)
+		if (mshare_hooks[i].state != HOOK_OFF)
+			mshare_hook_clear(&mshare_hooks[i]);
+	/* past a handler; in a hook that sleeps; past the end of it */
+	synchronize_rcu_tasks();
+	synchronize_srcu(&mshare_hook_srcu);
+	synchronize_rcu_tasks();
+	mshare_batch_drop_all();
+}
+
+/* All or none. */
+int mshare_hooks_set(void)
+{
+	int i, err = 0;
+
+	if (!mshare_find_later())
+		pr_notice("flushes of reclaim are not batched\n");
+	for (i = 0; !err && i < ARRAY_SIZE(mshare_hooks); i++)
+		err = mshare_hook_set(&mshare_hooks[i]);
+	if (err)
+		mshare_hooks_clear();
+	else
+		synchronize_rcu_tasks();	/* nobody is past one, unhooked */
+	return err;
+}
+
+/* What is in force, for /sys/module/mshare/hooks. */
+int mshare_hooks_show(char *buf, size_t size)
+{
+	int i, length = 0;
+
+	for (i = 0; i < ARRAY_SIZE(mshare_hooks); i++) {
+		struct mshare_hook *hook = &mshare_hooks[i];
+
+		if (hook->state != HOOK_OFF)
+			length += scnprintf(buf + length, size - length,
+					    "%s %s %s\n", hook->patch,
+					    hook->function,
+					    hook->state == HOOK_DIRECT ?
+					    "direct" : "handler");
+	}
+	return length;
+}
