@@ -9,6 +9,8 @@
  *
  * leaf: as mshare, without what views bring: a debugging knob has the kernel
  * write every entry of whole chunks too.
+ *
+ * mshare-again: mshare under another name (A/A).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -226,17 +228,20 @@ static uint64_t shootdowns(const struct range *r)
 	return region_stat(r).shootdowns;
 }
 
-const struct arm arm_mshare = {
-	.name = "mshare",
-	.max_bytes = UINT64_MAX,
-	.setup = setup,
-	.teardown = teardown,
-	.attach = attach,
-	.protect = protect,
-	.own = protect,
-	.entries_written = entries_written,
-	.shootdowns = shootdowns,
-};
+#define WHOLE_CHUNKS(arm_name) {		\
+	.name = arm_name,			\
+	.max_bytes = UINT64_MAX,		\
+	.setup = setup,				\
+	.teardown = teardown,			\
+	.attach = attach,			\
+	.protect = protect,			\
+	.own = protect,				\
+	.entries_written = entries_written,	\
+	.shootdowns = shootdowns,		\
+}
+
+const struct arm arm_mshare = WHOLE_CHUNKS("mshare");
+const struct arm arm_mshare_again = WHOLE_CHUNKS("mshare-again");
 
 const struct arm arm_piece = {
 	.name = "piece",

@@ -18,6 +18,7 @@
 #define PAGE		(4 * KiB)
 #define HUGE_PAGE	(2 * MiB)
 #define NR_HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
+#define NR_GIGANTIC_PAGES	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
 #define SKIP_VIEWS	"/sys/kernel/debug/mshare/skip_views"
 #define MAX_PROCESSES	4096
 #define MAX_CPUS	1024
@@ -83,8 +84,8 @@ struct arm {
 	uint64_t (*shootdowns)(const struct range *r);		/* optional */
 };
 
-extern const struct arm arm_hugetlb, arm_leaf, arm_mprotect, arm_mshare;
-extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_uffd_wp;
+extern const struct arm arm_hugetlb, arm_hugetlb_1g, arm_leaf, arm_mprotect, arm_mshare, arm_mshare_again;
+extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_thp, arm_uffd_wp;
 
 extern char failure[256];
 extern bool lacking;		/* the last failure is this machine's lack */
@@ -104,6 +105,10 @@ bool coordinated_setup(struct range *r);
 void coordinated_listen(int (*act)(int prot, void *context));
 bool coordinated_protect(const struct range *r, int prot);
 uint64_t coordinated_rounds(void);
+
+/* arm_thp.c: the policy that was in force before it, which main.c puts back */
+void thp_policy_keep(void);
+void thp_policy_restore(void);
 
 /* sharers.c: the processes that map the range */
 bool sharers_start(const struct arm *arm, const struct range *r, int count);

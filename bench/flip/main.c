@@ -20,8 +20,11 @@
 #include "measure.h"
 
 static const struct arm *const all_arms[] = {
-	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pkeys, &arm_hugetlb, &arm_piece, &arm_leaf, &arm_mshare,
+	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pkeys, &arm_hugetlb, &arm_hugetlb_1g, &arm_thp, &arm_piece,
+	&arm_leaf, &arm_mshare, &arm_mshare_again,
 };
+#define ALL_ARMS "mprotect,repair,uffd-wp,pkeys,hugetlb,hugetlb-1g,thp,piece,leaf,mshare,mshare-again"
+
 
 struct options options = {
 	.samples = 200, .least = 3, .repetitions = 1, .seed = 1, .box = 10, .running = true, .idle = true,
@@ -78,10 +81,11 @@ static void usage(void)
 {
 	puts("usage: flip [OPTION]...\n"
 	     "Times the change of protection of a range in every process that maps it.\n"
-	     "  --arms LIST        mprotect,repair,uffd-wp,pkeys,hugetlb,piece,leaf,mshare (default: all)\n"
+	     "  --arms LIST        " ALL_ARMS "\n"
+	     "                     (default: all)\n"
 	     "  --processes LIST   default 1,8,64,256\n"
 	     "  --bytes LIST       default 64M,1G,64G,1T; all but mshare stop at 1G\n"
-	     "  --samples N        flips per point (default 200)\n"
+	     "  --samples N        flips per point (default 200), after the first one\n"
 	     "  --box SECONDS      time for the flips of a point (default 10)\n"
 	     "  --least N          flips per point, however long they take (default 3)\n"
 	     "  --populate SECONDS time to fill the page tables of a region (default 60)\n"
@@ -110,7 +114,7 @@ static void parse_options(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
 	};
-	char default_arms[] = "mprotect,repair,uffd-wp,pkeys,hugetlb,piece,leaf,mshare";
+	char default_arms[] = ALL_ARMS;
 	int c;
 
 	parse_arms(default_arms);
@@ -201,12 +205,14 @@ static void on_end(int signo)
 int main(int argc, char **argv)
 {
 	struct sigaction end = { .sa_handler = on_end };
-	uint64_t around, huge_pages;
+	uint64_t around, huge_pages, gigantic_pages;
 	int status;
 
 	parse_options(argc, argv);
 	around = fault_around(0);
 	huge_pages = number_in(NR_HUGE_PAGES, "");
+	gigantic_pages = number_in(NR_GIGANTIC_PAGES, "");
+	thp_policy_keep();
 	measuring = fork();
 	if (measuring == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -220,5 +226,8 @@ int main(int argc, char **argv)
 	number_to(SKIP_VIEWS, 0);
 	if (number_in(NR_HUGE_PAGES, "") != huge_pages)
 		number_to(NR_HUGE_PAGES, huge_pages);
+	if (number_in(NR_GIGANTIC_PAGES, "") != gigantic_pages)
+		number_to(NR_GIGANTIC_PAGES, gigantic_pages);
+	thp_policy_restore();
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

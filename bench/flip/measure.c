@@ -21,6 +21,7 @@
 #define PROBES		8	/* stores tried per point, at most */
 #define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
 #define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
+#define FLUSHES		20	/* bare flushes of all CPUs, of every point the same number */
 
 char failure[256];
 bool lacking;
@@ -124,8 +125,12 @@ static void rows_of_times(const char *what, double *us, int n)
 	log_times(what, us, n);
 	snprintf(metric, sizeof(metric), "%s_p50", what);
 	row(metric, median(us, n), "us", "");
-	snprintf(metric, sizeof(metric), n >= P99_SAMPLES ? "%s_p99" : "%s_max", what);
-	row(metric, n >= P99_SAMPLES ? quantile(us, n, 0.99) : us[n - 1], "us", "");
+	if (n >= P99_SAMPLES) {
+		snprintf(metric, sizeof(metric), "%s_p99", what);
+		row(metric, quantile(us, n, 0.99), "us", "");
+	}
+	snprintf(metric, sizeof(metric), "%s_max", what);
+	row(metric, us[n - 1], "us", "");
 }
 
 static bool timed_protect(const struct range *r, int prot, double *us)
@@ -159,47 +164,107 @@ static uint64_t entries_written(const struct range *r)
 struct counts {
 	int flips, probes;
 	uint64_t entries;	/* written by closings */
-	uint64_t tables;	/* page tables that the first closing took from sharers */
 };
 
-/* Flips until there are samples enough or the box is full; false on failure. */
-static bool flip_in_box(const struct range *r, double *down, double *up, struct counts *c)
+static bool flip(const struct range *r, bool probe, double *down, double *up, struct counts *c)
 {
-	double end = now() + options.box;
-	uint64_t tables = sharers_table_bytes();
+	int sharer = c->probes % sharers_count();
+	uint64_t before = entries_written(r);
 
-	memset(c, 0, sizeof(*c));
-	while (c->flips < options.samples && (c->flips < options.least || now() < end)) {
-		bool probe = c->flips % ((options.samples + PROBES - 1) / PROBES) == 0;
-		int sharer = c->probes % sharers_count();
-		uint64_t before = entries_written(r);
-
-		if (!timed_protect(r, PROT_READ, &down[c->flips]))
-			return false;
-		c->entries += entries_written(r) - before;
-		if (c->flips == 0)
-			c->tables = (tables - sharers_table_bytes()) / PAGE;
-		if (probe && !store_must(true, sharer))
-			return false;
-		if (!timed_protect(r, PROT_READ | PROT_WRITE, &up[c->flips]))
-			return false;
-		if (probe && !store_must(false, sharer))
-			return false;
-		c->probes += probe;
-		c->flips++;
-		usleep(PAUSE);
-	}
+	if (!timed_protect(r, PROT_READ, down))
+		return false;
+	c->entries += entries_written(r) - before;
+	if (probe && !store_must(true, sharer))
+		return false;
+	if (!timed_protect(r, PROT_READ | PROT_WRITE, up))
+		return false;
+	if (probe && !store_must(false, sharer))
+		return false;
+	c->probes += probe;
+	c->flips++;
+	usleep(PAUSE);
 	return true;
 }
 
-/* Bare flushes of all CPUs, at the pace of the flips. */
-static bool floor_times(double *us, int n)
+/*
+ * The first flip after the processes came is a row of its own: it finds what no
+ * later one does, cold caches and page tables that hugetlb still shares.
+ */
+static bool first_flip(const struct range *r)
 {
-	for (int i = 0; i < n; i++) {
-		if (!flush_all_cpus(&us[i]))
+	uint64_t tables = sharers_table_bytes();
+	struct counts c = { 0 };
+	double down, up;
+
+	if (!flip(r, true, &down, &up, &c))
+		return false;
+	log_times("flip_first", &down, 1);
+	log_times("up_first", &up, 1);
+	row("flip_first", down, "us", "the first closing, not among the others");
+	row("up_first", up, "us", "");
+	row("tables_unshared", (tables - sharers_table_bytes()) / PAGE, "count",
+	    "page tables that the first flip took from sharers");
+	return true;
+}
+
+/* Bare flushes of all CPUs between the flips, and what has to be taken off these for them. */
+struct flushes {
+	double us[FLUSHES], seconds;
+	int n;
+	bool missing;		/* no such knob */
+	uint64_t tlb, calls;	/* interrupts */
+};
+
+static void flush_once(struct flushes *f)
+{
+	uint64_t tlb = interrupts("TLB"), calls = interrupts("CAL");
+	double start = now();
+
+	f->missing = !flush_all_cpus(&f->us[f->n]);
+	if (f->missing)
+		return;
+	f->n++;
+	usleep(PAUSE);
+	f->tlb += interrupts("TLB") - tlb;
+	f->calls += interrupts("CAL") - calls;
+	f->seconds += now() - start;
+}
+
+/* How much of the series is done, by flips and by time. */
+static double progress(const struct counts *c, double seconds)
+{
+	double flips = (double)c->flips / options.samples, least = (double)c->flips / options.least;
+	double time = seconds / options.box;
+
+	if (time > least)
+		time = least;
+	if (time > flips)
+		flips = time;
+	return flips < 1 ? flips : 1;
+}
+
+/*
+ * Flips until there are samples enough or the box is full, with the flushes
+ * spread among them; false on failure. The box holds flips and nothing else.
+ */
+static bool flip_in_box(const struct range *r, double *down, double *up, struct counts *c,
+			struct flushes *f)
+{
+	double start = now();
+
+	memset(c, 0, sizeof(*c));
+	memset(f, 0, sizeof(*f));
+	while (c->flips < options.samples &&
+	       (c->flips < options.least || now() - start - f->seconds < options.box)) {
+		bool probe = c->flips % ((options.samples + PROBES - 1) / PROBES) == 0;
+
+		if (!flip(r, probe, &down[c->flips], &up[c->flips], c))
 			return false;
-		usleep(PAUSE);
+		while (!f->missing && f->n < (int)(FLUSHES * progress(c, now() - start - f->seconds)))
+			flush_once(f);
 	}
+	while (!f->missing && f->n < FLUSHES)
+		flush_once(f);
 	return true;
 }
 
@@ -266,14 +331,19 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 {
 	double down[options.samples], up[options.samples];
 	struct machine before, after;
+	struct flushes flushes;
 	struct counts counts;
 	int n;
 
 	sharers_set_running(point.running);
+	if (!first_flip(r))
+		return false;
 	before = machine_now(r);
-	if (!flip_in_box(r, down, up, &counts))
+	if (!flip_in_box(r, down, up, &counts, &flushes))
 		return false;
 	after = machine_now(r);
+	after.tlb -= flushes.tlb;
+	after.calls -= flushes.calls;
 	n = counts.flips;
 
 	rows_of_times("flip", down, n);
@@ -298,7 +368,6 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 		return false;
 	if (sharers_own_us() > 0)
 		row("own_p50", sharers_own_us(), "us", "the process's own closings, with nobody to ask");
-	row("tables_unshared", counts.tables, "count", "page tables that the first closing took from sharers");
 	row("attach_s", cost->attach_seconds, "s", "all processes started, mapped and touched");
 	row("page_table_bytes", cost->page_table_bytes, "bytes", "PageTables with all processes, less those before");
 	row("touch_faults", sharers_touch_faults(), "count", "of touching the range, the process with most");
@@ -310,8 +379,8 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 		point.running ? "running" : "idle   ",
 		size_text(point.bytes), median(down, n), median(up, n), n);
 
-	if (floor_times(down, n))
-		rows_of_times("floor", down, n);
+	if (!flushes.missing)
+		rows_of_times("flush_all", flushes.us, FLUSHES);
 	return true;
 }
 

@@ -14,6 +14,7 @@ describe_machine() {
 	echo "kernel=$(uname -srvm)"
 	echo "command_line=$(cat /proc/cmdline)"
 	echo "cpus=$cpus"
+	echo "pgbench_threads=$cpus"
 	echo "cpu_model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
 	for _flag in pcid invpcid pku la57 hypervisor; do
 		if grep -qw "$_flag" /proc/cpuinfo; then

@@ -75,8 +75,8 @@ autovacuum = off
 huge_pages = $([ "$1" = hugetlb ] && echo on || echo off)
 jit = off
 max_parallel_workers_per_gather = 0
-checkpoint_timeout = 1h
-max_wal_size = 4GB
+checkpoint_timeout = $plan_checkpoint_timeout
+max_wal_size = $plan_max_wal_size
 listen_addresses = ''
 unix_socket_directories = '$place/$1'
 log_error_verbosity = terse

@@ -38,6 +38,9 @@ FLIP = (
         "signal frame: no system call in the handler but those of the answer"),
     Arm("hugetlb", "#a07000", "as `mprotect`, in 2 MiB pages of hugetlb, whose page tables Linux shares until they are protected",
         "mappings aligned to 1 GiB, so that their PMD tables are shared at the start"),
+    Arm("hugetlb-1g", "#705000", "the same in pages of 1 GiB: one entry for each GiB and process", "reserved before"),
+    Arm("thp", "#c0a030", "as `mprotect`, the memory in transparent huge pages of shmem", "asked for by madvise(), and it is checked "
+        "that the kernel gave them"),
     Arm("piece", "#8090b0", "mshare on a range that is only a part of its chunks: every entry is written, once for all"),
     Arm("leaf", "#50a0e0", "mshare with its views switched off: one shared page table, of which every entry is written. That is what sharing "
         "alone brings: what the mshare patches posted for Linux (v3), whose calls are to create and remove mappings, could do with a "

@@ -635,7 +635,7 @@ def _server_blocks(results, latencies, order, drawn):
     if results.select("latency_p99", "paced"):
         clients = max(row.clients for row in results.select("latency_p99", "paced"))
         yield Heading("Latency at a fixed rate of transactions")
-        yield Text("`select-only` at half the TPS that stock reached, the same rate for every arm. A transaction's latency "
+        yield Text("`select-only` at half the TPS that the first server asked could do, the same rate for every arm. A transaction's latency "
                    "counts from when it was due (`pgbench -R`), so that what piles up behind a closed pool is in it.")
         yield charts.latency_distribution(latencies, "paced", clients, results.rates_of("paced"))
         yield paced_table(results)

@@ -118,6 +118,8 @@ def _pgbench_rows(said, run):
         yield "tps", said["tps"], "tps", ""
         yield "transactions", said["transactions"], "count", ""
         yield "latency_average", said["latency_ms"] * 1000, "us", ""
+    if "tps" in said and "offered" in run:
+        yield "offered", float(run["offered"]), "tps", ""
     if "tps" in said and run["workload"] in SESSIONS:
         yield "session_us", 1e6 / said["tps"], "us", "from connect to disconnect"
         yield "transactions", said["transactions"], "count", ""
