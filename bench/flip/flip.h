@@ -73,6 +73,12 @@ struct arm {
 	/* In a sharer whose store faulted: may it be tried again? Optional. */
 	bool (*repair)(void);
 
+	/*
+	 * In the coordinator, of an arm that lets a store into a closed range
+	 * pass but tells of it: does it? Optional.
+	 */
+	bool (*caught)(const struct range *r);
+
 	/* In a sharer that left the handler of such a fault by a jump; optional. */
 	void (*resume)(void);
 
@@ -85,6 +91,7 @@ struct arm {
 };
 
 extern const struct arm arm_hugetlb, arm_hugetlb_1g, arm_leaf, arm_mprotect, arm_mshare, arm_mshare_again;
+extern const struct arm arm_pagemap;
 extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_thp, arm_uffd_wp;
 
 extern char failure[256];

@@ -20,10 +20,10 @@
 #include "measure.h"
 
 static const struct arm *const all_arms[] = {
-	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pkeys, &arm_hugetlb, &arm_hugetlb_1g, &arm_thp, &arm_piece,
+	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pagemap, &arm_pkeys, &arm_hugetlb, &arm_hugetlb_1g, &arm_thp, &arm_piece,
 	&arm_leaf, &arm_mshare, &arm_mshare_again,
 };
-#define ALL_ARMS "mprotect,repair,uffd-wp,pkeys,hugetlb,hugetlb-1g,thp,piece,leaf,mshare,mshare-again"
+#define ALL_ARMS "mprotect,repair,uffd-wp,pagemap,pkeys,hugetlb,hugetlb-1g,thp,piece,leaf,mshare,mshare-again"
 
 
 struct options options = {

@@ -143,7 +143,8 @@ static bool timed_protect(const struct range *r, int prot, double *us)
 	return true;
 }
 
-static bool store_must(bool fault, int sharer)
+/* A store into what is closed faults, or is told of. */
+static bool store_must(const struct range *r, bool fault, int sharer)
 {
 	bool faulted;
 
@@ -151,6 +152,8 @@ static bool store_must(bool fault, int sharer)
 		return false;
 	if (faulted != fault)
 		return fail("a store in sharer %d %s after the range was %s", sharer,
+	if (fault && !faulted && point.arm->caught)
+		return point.arm->caught(r) || fail("a store in sharer %d was not seen", sharer);
 			    faulted ? "faulted" : "succeeded", fault ? "closed" : "reopened");
 	return true;
 }
@@ -174,11 +177,11 @@ static bool flip(const struct range *r, bool probe, double *down, double *up, st
 	if (!timed_protect(r, PROT_READ, down))
 		return false;
 	c->entries += entries_written(r) - before;
-	if (probe && !store_must(true, sharer))
+	if (probe && !store_must(r, true, sharer))
 		return false;
 	if (!timed_protect(r, PROT_READ | PROT_WRITE, up))
 		return false;
-	if (probe && !store_must(false, sharer))
+	if (probe && !store_must(r, false, sharer))
 		return false;
 	c->probes += probe;
 	c->flips++;

@@ -33,6 +33,9 @@ FLIP = (
     Arm("uffd-wp", "#7a5fb0", "userfaultfd: the coordinator write-protects each process's range by its descriptor",
         "no process is told or waited for; a thread for each CPU, with the coordinator's priority; one call for the whole range; "
         "pages mapped before"),
+    Arm("pagemap", "#a070b0", "for watching, not for denying: userfaultfd's asynchronous write protection, and PAGEMAP_SCAN of each process, "
+        "which tells what was written and protects it again. A store is told of, not stopped", "a thread for each CPU; nothing has "
+        "been written but what was tried, so that a scan only looks"),
     Arm("pkeys", "#208050", "protection keys: every process is told by a signal and changes a register; page tables stay, "
         "and so do the rights of whoever does not take part", "the register of the interrupted code is changed in the "
         "signal frame: no system call in the handler but those of the answer"),
