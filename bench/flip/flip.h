@@ -131,6 +131,10 @@ uint64_t sharers_pages_mapped(void);
 uint64_t sharers_table_bytes(void);
 uint64_t sharers_faults(void);
 
+/* Do they run where the coordinator does not; and how often have they read so far? */
+bool sharers_undisturbed(void);
+uint64_t sharers_reads(void);
+
 /* Median time of a lone sharer's own closings; 0 where there were none. */
 double sharers_own_us(void);
 

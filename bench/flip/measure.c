@@ -21,6 +21,8 @@
 #define PROBES		8	/* stores tried per point, at most */
 #define PAUSE		1000	/* us after each flip: the sharers fill their TLBs again */
 #define P99_SAMPLES	100	/* fewer than these have no 99th percentile */
+#define WINDOW		0.1	/* seconds */
+#define WINDOWS		3	/* with flips, and as many without */
 #define FLUSHES		20	/* bare flushes of all CPUs, of every point the same number */
 
 char failure[256];
@@ -150,10 +152,10 @@ static bool store_must(const struct range *r, bool fault, int sharer)
 
 	if (!sharers_probe_store(sharer, &faulted))
 		return false;
-	if (faulted != fault)
-		return fail("a store in sharer %d %s after the range was %s", sharer,
 	if (fault && !faulted && point.arm->caught)
 		return point.arm->caught(r) || fail("a store in sharer %d was not seen", sharer);
+	if (faulted != fault)
+		return fail("a store in sharer %d %s after the range was %s", sharer,
 			    faulted ? "faulted" : "succeeded", fault ? "closed" : "reopened");
 	return true;
 }
@@ -302,6 +304,45 @@ static bool row_of_event(const struct range *r, const char *metric, bool (*open)
 	return true;
 }
 
+/* A tenth of a second at least, with flips or without; adds what was read in it. */
+static bool window(const struct range *r, bool flipping, double *seconds, uint64_t *reads, int *n)
+{
+	double start = now(), down, up;
+	uint64_t before = sharers_reads();
+
+	while (now() - start < WINDOW) {
+		if (flipping && (!timed_protect(r, PROT_READ, &down) ||
+				 !timed_protect(r, PROT_READ | PROT_WRITE, &up)))
+			return false;
+		*n += flipping;
+		usleep(PAUSE);
+	}
+	*reads += sharers_reads() - before;
+	*seconds += now() - start;
+	return true;
+}
+
+/*
+ * What a flip takes of a process that runs meanwhile, on a CPU that the
+ * coordinator leaves to it: by how many reads it does less, in turns with flips
+ * and without. Interrupt, the TLB filled again, and what it is asked to do.
+ */
+static bool row_of_lost_time(const struct range *r)
+{
+	double quiet = 0, flipping = 0;
+	uint64_t quiet_reads = 0, flipping_reads = 0;
+	int n = 0;
+
+	for (int i = 0; i < WINDOWS; i++)
+		if (!window(r, false, &quiet, &quiet_reads, &n) ||
+		    !window(r, true, &flipping, &flipping_reads, &n))
+			return false;
+	if (quiet_reads)
+		row("lost_us", (flipping - flipping_reads * (quiet / quiet_reads)) / n * 1e6, "us",
+		    "of each running process, per closing and reopening");
+	return true;
+}
+
 /* Machine-wide counters whose difference over a series is of interest. */
 struct machine {
 	uint64_t tlb, calls, faults, rounds;
@@ -368,6 +409,8 @@ static bool measure(const struct range *r, const struct crew_cost *cost)
 	/* Of processes that run there are as many as time lets them read. */
 	if (point.repetition == 1 && !point.running &&
 	    !row_of_event(r, "instructions", event_open_instructions, 0))
+		return false;
+	if (point.running && sharers_undisturbed() && !row_of_lost_time(r))
 		return false;
 	if (sharers_own_us() > 0)
 		row("own_p50", sharers_own_us(), "us", "the process's own closings, with nobody to ask");

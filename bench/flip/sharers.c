@@ -21,6 +21,7 @@
 #include "flip.h"
 
 #define OWN_CLOSINGS	15
+#define READS		64	/* between two looks at the command */
 
 enum command { NONE, LOOK_AGAIN, PROBE };
 enum outcome { PENDING, STORED, FAULTED };
@@ -29,6 +30,7 @@ struct seat {
 	_Atomic uint32_t command;
 	_Atomic uint32_t outcome;
 	_Atomic uint32_t error;		/* errno of a failed attach */
+	_Atomic uint64_t reads;		/* of its mapping, while running */
 	uint64_t touch_faults, touch_table_bytes;
 	double own_us;
 	pid_t pid;
@@ -197,8 +199,9 @@ sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 		}
 		atomic_compare_exchange_strong(&seat->command, &look_again, NONE);
 		if (crew->running) {
-			for (int i = 0; i < 256; i++)
+			for (int i = 0; i < READS; i++)
 				(void)*(volatile char *)pick(base, r, &random);
+			atomic_store_explicit(&seat->reads, seat->reads + READS, memory_order_relaxed);
 		} else {
 			futex_wait(&seat->command, NONE);
 		}
@@ -361,6 +364,21 @@ uint64_t sharers_faults(void)
 	for (int i = 0; i < crew_size; i++)
 		faults += faults_of(crew->seats[i].pid);
 	return faults;
+}
+
+/* Has each a CPU that is not the coordinator's? See choose_cpu(). */
+bool sharers_undisturbed(void)
+{
+	return crew_size < sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+uint64_t sharers_reads(void)
+{
+	uint64_t reads = 0;
+
+	for (int i = 0; i < crew_size; i++)
+		reads += crew->seats[i].reads;
+	return reads;
 }
 
 double sharers_own_us(void)

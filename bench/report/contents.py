@@ -210,12 +210,12 @@ def flip_counts_table(results, kind):
                     flips.words(f"{kind}-{processes}-{length}"), arm, cells.one("entries_written", count),
                     _present(results, arm, processes, length, kind),
                     cells.one("tlb_interrupts", count), cells.one("call_interrupts", count), cells.one("flip_faults", count),
-                    cells.one("syscalls", count), cells.one("instructions", count), cells.one("tables_unshared", count),
+                    cells.one("lost_us", _signed), cells.one("syscalls", count), cells.one("instructions", count), cells.one("tables_unshared", count),
                     cells.one("page_table_bytes", lambda value: f"{value / processes / 1024:,.0f} KiB"),
                     cells.one("touch_faults", count)))
     return without_empty_columns(Table((
         "point", "arm", "entries written", "pages present", "TLB interrupts", "other calls", "faults",
-        "system calls", "instructions", "tables unshared", "page tables per process", "faults of a new process"), rows))
+        "a running process loses", "system calls", "instructions", "tables unshared", "page tables per process", "faults of a new process"), rows))
 
 
 def fits_table(results):
@@ -557,7 +557,8 @@ def _flip_blocks(results):
     for kind, state in (("flip", "running"), ("flip_idle", "sleeping")):
         if flips.points(results, kind):
             yield Fold(f"All points, {state} processes: times", (flip_table(results, kind),))
-    explained = Text("Entries written by a closing; interrupts, faults of the sharers and system calls of a closing and its reopening; PMD "
+    explained = Text("Entries written by a closing; interrupts, faults of the sharers, time that a process running elsewhere "
+                     "loses, and system calls, of a closing and its reopening; PMD "
                      "tables that the first closing took from sharers; page tables of each process, and the faults of touching what others "
                      "have mapped, of the process with most.")
     for kind, state in (("flip", "running"), ("flip_idle", "sleeping")):

@@ -23,10 +23,10 @@ class Series(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
-    def series(self, box, samples, least):
+    def series(self, box, samples, least, *running):
         """The rows as {metric: value}, and what was done."""
         trace = Path(self.folder.name) / "trace"
-        ran = subprocess.run([self.program, str(box), str(samples), str(least), trace], capture_output=True, text=True, check=True)
+        ran = subprocess.run([self.program, str(box), str(samples), str(least), trace, *running], capture_output=True, text=True, check=True)
         return {fields[5]: float(fields[6]) for fields in csv.reader(ran.stdout.splitlines())}, trace.read_text(encoding="utf-8")
 
     def rows(self, *options):
@@ -54,6 +54,11 @@ class Series(unittest.TestCase):
 
     def test_interrupts_of_flushes_are_not_those_of_flips(self):
         self.assertEqual(self.rows(10, 1000, 1)["call_interrupts"], 2)
+
+    def test_what_a_running_process_loses(self):
+        # a quarter of a second in a closing and another in a reopening, whatever the coordinator's own time
+        self.assertAlmostEqual(self.rows(10, 10, 1, "running")["lost_us"], 0.5e6, delta=100)
+        self.assertNotIn("lost_us", self.rows(10, 10, 1))
 
     def test_a_tail_has_its_maximum_too(self):
         self.assertNotIn("flip_p99", self.rows(1000, 99, 1))
