@@ -36,6 +36,11 @@ int mshare_core_get(void)
 	mutex_lock(&mshare_core_lock);
 	if (!mshare_hooked) {
 		err = mshare_hooks_set();
+		if (!err) {
+			err = mshare_selftest();
+			if (err)
+				mshare_hooks_clear();
+		}
 		mshare_hooked = !err;
 	}
 	if (!err)
@@ -111,6 +116,12 @@ int mshare_core_init(void)
 /* No mount is left. */
 void mshare_core_exit(void)
 {
+	/* Who is still in a hook may let go of the last region there */
+	mutex_lock(&mshare_core_lock);
+	if (mshare_hooked)
+		mshare_hooks_clear();
+	mshare_hooked = false;
+	mutex_unlock(&mshare_core_lock);
 	flush_work(&mshare_unhook_work);
 	sysfs_remove_file(&THIS_MODULE->mkobj.kobj,
 			  &mshare_hooks_attribute.attr);

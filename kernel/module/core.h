@@ -20,6 +20,9 @@ int mshare_hooks_set(void);
 void mshare_hooks_clear(void);
 int mshare_hooks_show(char *buf, size_t size);
 
+/* selftest.c */
+int mshare_selftest(void);
+
 /* hostmm.c */
 extern struct hlist_head mshare_hosts[];
 struct mshare_region *mshare_host_region(const struct mm_struct *host);
