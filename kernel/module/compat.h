@@ -6,6 +6,8 @@
 #ifndef _MSHARE_MODULE_COMPAT_H
 #define _MSHARE_MODULE_COMPAT_H
 
+#define pr_fmt(fmt)	KBUILD_MODNAME ": " fmt
+
 #include <linux/kconfig.h>
 
 #if !IS_ENABLED(CONFIG_X86_64) || !IS_ENABLED(CONFIG_SHMEM) || \

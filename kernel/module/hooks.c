@@ -490,6 +490,7 @@ HANDLER(on_tlbbatch_flush)
 struct mshare_hook {
 	const char *function;
 	const char *patch;
+	ftrace_func_t handler;
 	void *direct;		/* tried first */
 	struct ftrace_ops ops;
 	enum { HOOK_OFF, HOOK_HANDLER, HOOK_DIRECT } state;
@@ -503,10 +504,7 @@ struct mshare_hook {
 #define HOOK(number, name, by, ...) {					\
 	.patch = number,						\
 	.function = #name,						\
-	.ops = {							\
-		.func = by,						\
-		.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT, \
-	},								\
+	.handler = by,							\
 	__VA_ARGS__							\
 }
 
@@ -531,61 +529,60 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0015", arch_tlbbatch_flush, on_tlbbatch_flush),
 };
 
-/* A direct call, unless somebody else has the function's. */
 static int mshare_hook_direct(struct mshare_hook *hook, unsigned long address)
 {
-	unsigned long flags = hook->ops.flags;
-	void *func = hook->ops.func;
-	int err;
+	int err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
 
-	hook->ops.func = NULL;
-	hook->ops.flags = 0;
-	err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
-	if (!err)
-		err = register_ftrace_direct(&hook->ops,
+	return err ?: register_ftrace_direct(&hook->ops,
 					     (unsigned long)hook->direct);
-	if (!err) {
-		hook->state = HOOK_DIRECT;
-		return 0;
-	}
-	ftrace_free_filter(&hook->ops);
-	hook->ops.func = func;
-	hook->ops.flags = flags;
-	return err;
 }
 
+static int mshare_hook_handler(struct mshare_hook *hook, unsigned long address)
+{
+	int err;
+
+	hook->ops.func = hook->handler;
+	hook->ops.flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT;
+	err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
+	return err ?: register_ftrace_function(&hook->ops);
+}
+
+static void mshare_hook_free(struct mshare_hook *hook)
+{
+	ftrace_free_filter(&hook->ops);
+	memset(&hook->ops, 0, sizeof(hook->ops));
+	hook->state = HOOK_OFF;
+}
+
+/* A direct call is refused if somebody else has the function's. */
 static int mshare_hook_set(struct mshare_hook *hook)
 {
 	unsigned long address = mshare_symbol(hook->function);
 	int err = address ? 0 : -ENOENT;
 
-	if (!err && hook->direct && !mshare_hook_direct(hook, address))
-		return 0;
-	if (!err)
-		err = ftrace_set_filter_ip(&hook->ops, address, 0, 0);
-	if (!err)
-		err = register_ftrace_function(&hook->ops);
-	if (err) {
-		pr_err("cannot hook %s(): %pe\n", hook->function, ERR_PTR(err));
-		ftrace_free_filter(&hook->ops);
-		return err;
+	if (!err && hook->direct) {
+		hook->state = HOOK_DIRECT;
+		if (!mshare_hook_direct(hook, address))
+			return 0;
+		mshare_hook_free(hook);
 	}
 	hook->state = HOOK_HANDLER;
-	return 0;
+	err = err ?: mshare_hook_handler(hook, address);
+	if (err) {
+		pr_err("cannot hook %s(): %pe\n", hook->function, ERR_PTR(err));
+		mshare_hook_free(hook);
+	}
+	return err;
 }
 
 static void mshare_hook_clear(struct mshare_hook *hook)
 {
-	unsigned long flags = FTRACE_OPS_FL_IPMODIFY | FTRACE_OPS_FL_PERMANENT;
-
 	if (hook->state == HOOK_DIRECT)
 		unregister_ftrace_direct(&hook->ops,
-					 (unsigned long)hook->direct, true);
-	else if (hook->state == HOOK_HANDLER)
+					 (unsigned long)hook->direct, false);
+	else
 		unregister_ftrace_function(&hook->ops);
-	ftrace_free_filter(&hook->ops);
-	hook->state = HOOK_OFF;
-	hook->ops.flags = flags;
+	mshare_hook_free(hook);
 }
 
 /* Take all back, and wait for whoever is in one. */

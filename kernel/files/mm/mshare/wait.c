@@ -459,7 +459,7 @@ void __init mshare_wait_sysctls_init(void)
 {
 	mshare_sysctl_header = register_sysctl("vm", mshare_sysctls);
 	if (!mshare_sysctl_header)
-		pr_warn("mshare: no sysctl vm.mshare_fault_group\n");
+		pr_warn("no sysctl vm.mshare_fault_group\n");
 }
 
 void mshare_wait_sysctls_exit(void)

@@ -37,8 +37,8 @@ struct mshare_host {
 struct hlist_head mshare_hosts[1 << MSHARE_HASH_BITS];
 static DEFINE_SPINLOCK(mshare_hosts_lock);
 
-/* The caller holds rcu_read_lock() or has preemption off. */
-static struct mshare_host *mshare_host_find(const struct mm_struct *mm)
+/* The caller holds rcu_read_lock() or has preemption off. Handlers ask. */
+static notrace struct mshare_host *mshare_host_find(const struct mm_struct *mm)
 {
 	struct mshare_host *host;
 
