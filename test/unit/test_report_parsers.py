@@ -91,6 +91,11 @@ class OtherRuns(unittest.TestCase):
         rows = raw.run_rows(GOLDEN / "raw/0005")
         self.assertEqual([(row.metric, row.arm) for row in rows], [("unavailable", "mprotect")])
 
+    def test_a_fixed_rate_and_the_latency_from_when_each_was_due(self):
+        found = metrics(raw.run_rows(GOLDEN / "raw/0006"))
+        self.assertEqual((found["offered"], found["tps"], found["latency_average"]), (500, 498.1, 9797))
+        self.assertEqual((found["latency_p99"], found["latency_max"]), (210000, 210000))
+
     def test_times_of_a_counting_clock_are_instructions(self):
         rows = list(raw.instruction_rows(GOLDEN / "icount"))
         self.assertEqual([(row.workload, row.metric, row.value) for row in rows],
