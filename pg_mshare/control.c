@@ -74,7 +74,9 @@ control_startup(void)
 	unlink(REQUEST_FILE);
 	sigemptyset(&action.sa_mask);
 	if (sigaction(SIGUSR2, &action, NULL) < 0)
-		elog(FATAL, "could not install a handler for SIGUSR2: %m");
+		ereport(FATAL,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not install a handler for SIGUSR2: %m")));
 }
 
 bool

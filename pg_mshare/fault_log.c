@@ -13,6 +13,12 @@
  * waited comes later, when the entry may have been taken by another: that word
  * carries the low bits of its fault's number, and changes by compare-and-exchange.
  *
+ * What is to be told of a fault at once is written to standard error, by who has it:
+ * that may be all that he gets to do.  Of the server's log that is the plain text
+ * only.  So it is left here too, numbered as faults are, and the freeze worker tells
+ * it to whatever else log_destination has; or the postmaster, when it restarts the
+ * server after a crash, or ends.
+ *
  * SPDX-License-Identifier: PostgreSQL
  *
  *-------------------------------------------------------------------------
@@ -21,7 +27,13 @@
 
 #include <sys/mman.h>
 
+#include "storage/ipc.h"
+#include "utils/elog.h"
+
 #include "pg_mshare.h"
+
+/* How many messages are kept until they are told */
+#define MESSAGES			64
 
 /* The word "waited": the low bits of the number above, microseconds below */
 #define WAITED_BITS			40
@@ -36,18 +48,40 @@ typedef struct FaultEntry
 	Fault		fault;
 } FaultEntry;
 
+typedef struct FaultMessage
+{
+	pg_atomic_uint32 number;	/* of the message that is here; 0: none */
+	char		text[FAULT_MESSAGE_SIZE];
+} FaultMessage;
+
 typedef struct FaultLog
 {
 	pg_atomic_uint32 last;		/* number of the last fault; a futex */
 	FaultEntry	entries[FAULT_LOG_SIZE];
+	pg_atomic_uint32 last_message;
+	uint32		told;			/* the last that needs no more telling */
+	FaultMessage messages[MESSAGES];
 } FaultLog;
 
 static FaultLog *fault_log = NULL;
 
-/* Once, in the postmaster. */
+/* In the postmaster, when it has no children */
+static void
+tell_all(int code, Datum arg)
+{
+	fault_log_tell(true);
+}
+
+/* In the postmaster, at each (re)start */
 void
 fault_log_startup(void)
 {
+	if (fault_log != NULL)
+	{
+		fault_log_tell(true);
+		return;
+	}
+
 	fault_log = mmap(NULL, sizeof(FaultLog), PROT_READ | PROT_WRITE,
 					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (fault_log == MAP_FAILED)
@@ -62,6 +96,10 @@ fault_log_startup(void)
 		pg_atomic_init_u32(&fault_log->entries[i].number, 0);
 		pg_atomic_init_u64(&fault_log->entries[i].waited, 0);
 	}
+	pg_atomic_init_u32(&fault_log->last_message, 0);
+	for (int i = 0; i < MESSAGES; i++)
+		pg_atomic_init_u32(&fault_log->messages[i].number, 0);
+	on_proc_exit(tell_all, 0);
 }
 
 /* Note a fault; returns its number.  Async-signal-safe */
@@ -126,4 +164,50 @@ fault_log_read(uint32 number, Fault *fault, int64 *waited_us)
 	waited &= WAITED_MASK;
 	*waited_us = waited == WAITED_NOT_ENDED ? -1 : (int64) waited;
 	return true;
+}
+
+/* Leave a message for the server's log.  Async-signal-safe */
+void
+fault_log_message(const char *text)
+{
+	uint32		number = pg_atomic_add_fetch_u32(&fault_log->last_message, 1);
+	FaultMessage *message = &fault_log->messages[number % MESSAGES];
+
+	pg_atomic_exchange_u32(&message->number, 0);
+	strlcpy(message->text, text, sizeof(message->text));
+	pg_atomic_exchange_u32(&message->number, number);
+	freeze_wake_worker();
+}
+
+/*
+ * Tell what was left, but not to standard error, which has it.  One that is still being
+ * written is waited for, unless nobody is left to write it.
+ */
+void
+fault_log_tell(bool alone)
+{
+	uint32		last = pg_atomic_read_u32(&fault_log->last_message);
+	int			destinations = Log_destination;
+
+	if (last - fault_log->told > MESSAGES)
+		fault_log->told = last - MESSAGES;
+	for (; fault_log->told != last; fault_log->told++)
+	{
+		uint32		number = fault_log->told + 1;
+		FaultMessage *message = &fault_log->messages[number % MESSAGES];
+		char		text[FAULT_MESSAGE_SIZE];
+
+		strlcpy(text, message->text, sizeof(text));
+		if (pg_atomic_read_u32(&message->number) != number)
+		{
+			if (!alone)
+				break;
+			continue;
+		}
+		Log_destination &= ~LOG_DESTINATION_STDERR;
+		if (Log_destination != 0)
+			ereport(LOG,
+					(errmsg_internal("%s", text)));
+		Log_destination = destinations;
+	}
 }

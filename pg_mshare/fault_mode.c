@@ -181,7 +181,8 @@ prove_reads_wait(double *waited_ms)
 	close(read.fd);
 	if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ | PROT_WRITE))
 		ereport(FATAL,
-				(errmsg("could not open the buffer pool: %m")));
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not open the buffer pool: %m")));
 	pool_base[0] = 0;
 	return wrong;
 }
@@ -272,7 +273,8 @@ fault_mode_startup(void)
 	if (mshare_kernel_waits != KERNEL_WAITS_OFF &&
 		!let_wait(mshare_kernel_waits, MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS))
 		ereport(FATAL,
-				(errmsg("could not let accesses to closed buffers wait in the kernel: %m")));
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not let accesses to closed buffers wait in the kernel: %m")));
 }
 
 /*

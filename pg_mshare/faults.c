@@ -159,7 +159,7 @@ fault_describe(const char *address, FaultAccess access)
 void
 fault_tell(const Fault *fault, int byte, const char *outcome)
 {
-	char		message[384];
+	char		message[FAULT_MESSAGE_SIZE];
 	char	   *end = message;
 
 	end = append_string(end, "pg_mshare: process ");
@@ -198,11 +198,13 @@ fault_tell(const Fault *fault, int byte, const char *outcome)
 	}
 	end = append_string(end, " is denied, the buffer's protection is ");
 	end = append_string(end, protection_name(pool_buffer_protection(fault->buffer)));
-	end = append_string(end, "\n");
-	if (write(STDERR_FILENO, message, end - message) < 0)
+	*end = '\n';
+	if (write(STDERR_FILENO, message, end + 1 - message) < 0)
 	{
 		/* there is nobody left to tell */
 	}
+	*end = '\0';
+	fault_log_message(message);
 }
 
 /*
@@ -370,5 +372,6 @@ faults_startup(void)
 	sigaddset(&action.sa_mask, FLIP_SIGNAL);
 	if (sigaction(SIGSEGV, &action, &previous_action) < 0)
 		ereport(FATAL,
-				(errmsg("could not install a handler for SIGSEGV: %m")));
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not install a handler for SIGSEGV: %m")));
 }

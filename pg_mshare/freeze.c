@@ -211,15 +211,22 @@ freeze_worker_alive(void)
 	return pid != 0 && kill(pid, 0) == 0;
 }
 
+/* Async-signal-safe */
+void
+freeze_wake_worker(void)
+{
+	PGPROC	   *worker = shared->worker;
+
+	if (worker != NULL)
+		SetLatch(&worker->procLatch);
+}
+
 /* Called by a process about to sleep under a header lock; async-signal-safe */
 void
 freeze_urgent(void)
 {
-	PGPROC	   *worker = shared->worker;
-
 	pg_atomic_exchange_u32(&shared->urgent, 1);
-	if (worker != NULL)
-		SetLatch(&worker->procLatch);
+	freeze_wake_worker();
 }
 
 /* Is that closing still in force? */
@@ -1046,6 +1053,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 			worker_relieve();
 		if (control_pending())
 			worker_obey();
+		fault_log_tell(false);
 
 		now = closing_read();
 		if (now.kind != CLOSING_NONE && monotonic_us() >= now.deadline)

@@ -237,9 +237,9 @@ mshare_shmem_startup(void)
 	if (first)
 	{
 		processes_startup();
-		fault_log_startup();
 		faults_startup();
 	}
+	fault_log_startup();
 	counters_startup();
 	faults_name_wait_event();
 	fault_mode_startup();

@@ -292,6 +292,12 @@ extern uint32 fault_log_last(void);
 extern void fault_log_wait(uint32 last, int64 timeout_us);
 extern bool fault_log_read(uint32 number, Fault *fault, int64 *waited_us);
 
+/* The longest text of fault_tell() */
+#define FAULT_MESSAGE_SIZE 384
+
+extern void fault_log_message(const char *text);
+extern void fault_log_tell(bool alone);
+
 /* ----------
  * counters.c
  * ----------
@@ -328,6 +334,7 @@ extern int64 counters_closed_us(void);
 extern void freeze_request(void);
 extern void freeze_startup(void);
 extern void freeze_register_worker(void);
+extern void freeze_wake_worker(void);
 extern void freeze_urgent(void);
 extern bool freeze_worker_alive(void);
 extern TimestampTz freeze_frozen_since(void);

@@ -107,7 +107,8 @@ pool_reopen(void)
 	{
 		errno = result.sys_errno;
 		ereport(result.sys_errno == ETIMEDOUT ? WARNING : FATAL,
-				(errmsg("could not reopen the buffer pool after a crash: %m"),
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not reopen the buffer pool after a crash: %m"),
 				 result.pid != 0 ?
 				 errdetail("Process %d did not answer.", result.pid) : 0));
 	}

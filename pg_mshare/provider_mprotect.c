@@ -132,7 +132,8 @@ install_flip_signal(void)
 	sigfillset(&action.sa_mask);
 	if (sigaction(FLIP_SIGNAL, &action, NULL) < 0)
 		ereport(FATAL,
-				(errmsg("could not install a handler for signal %d: %m",
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not install a handler for signal %d: %m",
 						FLIP_SIGNAL)));
 
 	sigdelset(&BlockSig, FLIP_SIGNAL);

@@ -112,7 +112,8 @@ region_create(int elevel)
 						 mshare_path)));
 	else
 		ereport(elevel,
-				(errcode_for_file_access(),
+				(errcode(no_space ? ERRCODE_CONFIGURATION_LIMIT_EXCEEDED :
+						 ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not create a region in \"%s\": %m", mshare_path),
 				 no_space ?
 				 errhint("The mount's limit nr_regions= is reached.") : 0));
@@ -246,7 +247,7 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 	window = TYPEALIGN(granule, *bytes);
 	if (ftruncate(fd, window) < 0)
 		ereport(elevel,
-				(errcode_for_file_access(),
+				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not set the size of the region to %zu GB: %m",
 						window >> 30)));
 	else if (region_fill(fd, bytes, page_size, elevel) &&
