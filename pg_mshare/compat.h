@@ -27,9 +27,7 @@
 #define buftag_tablespace(tag) ((tag)->rnode.spcNode)
 #define buftag_database(tag) ((tag)->rnode.dbNode)
 #define buftag_relfilenode(tag) ((tag)->rnode.relNode)
-#define relation_tablespace(rel) ((rel)->rd_node.spcNode)
-#define relation_database(rel) ((rel)->rd_node.dbNode)
-#define relation_relfilenode(rel) ((rel)->rd_node.relNode)
+#define buftag_set_relation(tag, rel) ((tag)->rnode = (rel)->rd_node)
 #include "utils/relfilenodemap.h"
 #define RelidByRelfilenumber RelidByRelfilenode
 #else
@@ -37,9 +35,8 @@
 #define buftag_tablespace(tag) ((tag)->spcOid)
 #define buftag_database(tag) ((tag)->dbOid)
 #define buftag_relfilenode(tag) ((tag)->relNumber)
-#define relation_tablespace(rel) ((rel)->rd_locator.spcOid)
-#define relation_database(rel) ((rel)->rd_locator.dbOid)
-#define relation_relfilenode(rel) ((rel)->rd_locator.relNumber)
+#define buftag_set_relation(tag, rel) \
+	InitBufferTag(tag, &(rel)->rd_locator, MAIN_FORKNUM, 0)
 #endif
 
 #if PG_VERSION_NUM < 160000

@@ -18,6 +18,13 @@
 
 #include <sys/mman.h>
 
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+
 #include "pg_mshare.h"
 
 Counters   *counters = NULL;
@@ -57,6 +64,8 @@ counters_startup(void)
 		pg_atomic_init_u64(&counters->closings[kind], 0);
 	pg_atomic_init_u64(&counters->given_up, 0);
 	pg_atomic_init_u64(&counters->failed_reads, 0);
+	pg_atomic_init_u64(&counters->reads_before, 0);
+	pg_atomic_init_u64(&counters->hand_before, 0);
 
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = count_failed_read;
@@ -85,4 +94,50 @@ counters_closed_us(void)
 {
 	return counters->closed_us +
 		(counters->closed_since_us ? monotonic_us() - counters->closed_since_us : 0);
+}
+
+/* Blocks of a database that were read from disk, ever; 0: what databases share */
+static int64
+database_reads(Oid database)
+{
+	return DatumGetInt64(DirectFunctionCall1(pg_stat_get_db_blocks_fetched, database)) -
+		DatumGetInt64(DirectFunctionCall1(pg_stat_get_db_blocks_hit, database));
+}
+
+/* Those of all databases, as far as sessions have reported them */
+static int64
+all_reads(void)
+{
+	Relation	relation = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan = table_beginscan_catalog(relation, 0, NULL);
+	int64		reads = database_reads(InvalidOid);
+	HeapTuple	tuple;
+
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		reads += database_reads(((Form_pg_database) GETSTRUCT(tuple))->oid);
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return reads;
+}
+
+/*
+ * Is the pool smaller than what is read?  Then blocks are read while it is open, and will
+ * have to be while it is closed.  It is if buffers were taken from other blocks since
+ * this was asked before, so that the hand has moved that looks for them, or if more
+ * blocks were read than there are buffers: large scans use a few buffers only.  Returns
+ * how many were read, 0: it is not.
+ */
+int64
+counters_reads_since(void)
+{
+	uint32		passes;
+	uint64		hand = StrategySyncStart(&passes, NULL);
+	uint64		reads = all_reads();
+	int64		since;
+
+	hand += (uint64) passes * NBuffers;
+	since = reads - pg_atomic_exchange_u64(&counters->reads_before, reads);
+	if (pg_atomic_exchange_u64(&counters->hand_before, hand) == hand && since <= NBuffers)
+		return 0;
+	return Max(since, 0);
 }

@@ -271,6 +271,26 @@ result_row(TupleDesc tupdesc, Datum *values, bool *nulls)
 	return HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
 }
 
+/*
+ * Before a closing in which reads from disk fail: whoever has to read then, however
+ * little he has to do with it, gets an error.
+ */
+static void
+warn_of_reads(void)
+{
+	int64		reads;
+
+	if (mshare_kernel_waits == KERNEL_WAITS_ALL)
+		return;
+	reads = counters_reads_since();
+	if (reads > 0)
+		ereport(WARNING,
+				(errmsg("reads from disk fail while the buffer pool is closed, and there will be some"),
+				 errdetail("%lld blocks were read since the last closing: the pool is smaller than what is read.",
+						   (long long) reads),
+				 errhint("Raise shared_buffers, or have reads wait: pg_mshare.kernel_waits. Should SQL fail, \"pg_mshare_ctl thaw\" reopens the pool.")));
+}
+
 /* ----------
  * Functions
  * ----------
@@ -300,6 +320,7 @@ pg_mshare_flip(PG_FUNCTION_ARGS)
 				 errmsg("hold must not be null")));
 	hold_us = get_closed_time(fcinfo, 1, "hold", 0);
 
+	warn_of_reads();
 	closing_flip(&range, hold_us, &down, &up);
 
 	values[0] = CStringGetTextDatum(provider->name);
@@ -332,8 +353,56 @@ pg_mshare_protect(PG_FUNCTION_ARGS)
 }
 
 /*
- * The ranges of buffers that hold blocks of a relation now, in palloc'd memory; not
- * many more than there can be.
+ * What the files of a relation, its indexes, its TOAST table and that one's index are
+ * named by, in palloc'd memory: buffers know relations by these.
+ */
+static BufferTag *
+relation_tags(Relation relation, int *ntags)
+{
+	List	   *oids = list_make1_oid(RelationGetRelid(relation));
+	BufferTag  *tags;
+	ListCell   *cell;
+
+	if (relation->rd_rel->relkind == RELKIND_RELATION ||
+		relation->rd_rel->relkind == RELKIND_MATVIEW)
+		oids = list_concat(oids, RelationGetIndexList(relation));
+	if (OidIsValid(relation->rd_rel->reltoastrelid))
+	{
+		Relation	toast = relation_open(relation->rd_rel->reltoastrelid, AccessShareLock);
+
+		oids = lappend_oid(oids, RelationGetRelid(toast));
+		oids = list_concat(oids, RelationGetIndexList(toast));
+		relation_close(toast, AccessShareLock);
+	}
+
+	tags = palloc0(list_length(oids) * sizeof(BufferTag));
+	*ntags = 0;
+	foreach(cell, oids)
+	{
+		Relation	part = relation_open(lfirst_oid(cell), AccessShareLock);
+
+		buftag_set_relation(&tags[(*ntags)++], part);
+		relation_close(part, AccessShareLock);
+	}
+	return tags;
+}
+
+static bool
+buffer_is_of(const BufferDesc *header, const BufferTag *tags, int ntags)
+{
+	for (int i = 0; i < ntags; i++)
+	{
+		if (buftag_relfilenode(&header->tag) == buftag_relfilenode(&tags[i]) &&
+			buftag_database(&header->tag) == buftag_database(&tags[i]) &&
+			buftag_tablespace(&header->tag) == buftag_tablespace(&tags[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The ranges of buffers that hold blocks of a relation now, and of what belongs to it,
+ * in palloc'd memory; not many more than there can be.
  */
 static PoolRange *
 relation_ranges(Relation relation, PoolProtection protection, int *nranges,
@@ -342,6 +411,8 @@ relation_ranges(Relation relation, PoolProtection protection, int *nranges,
 	int			limit = pool_ranges_limit();
 	PoolRange  *ranges = palloc((limit + 1) * sizeof(PoolRange));
 	PoolRange  *last = NULL;
+	int			ntags;
+	BufferTag  *tags = relation_tags(relation, &ntags);
 
 	*nranges = *buffers = 0;
 	for (int buffer = 0; buffer < NBuffers && *nranges <= limit; buffer++)
@@ -351,13 +422,10 @@ relation_ranges(Relation relation, PoolProtection protection, int *nranges,
 		bool		found;
 
 		/* Most are not, and to see that takes no lock. */
-		if (buftag_relfilenode(&header->tag) != relation_relfilenode(relation))
+		if (!buffer_is_of(header, tags, ntags))
 			continue;
 		state = LockBufHdr(header);
-		found = (state & BM_TAG_VALID) &&
-			buftag_relfilenode(&header->tag) == relation_relfilenode(relation) &&
-			buftag_database(&header->tag) == relation_database(relation) &&
-			buftag_tablespace(&header->tag) == relation_tablespace(relation);
+		found = (state & BM_TAG_VALID) && buffer_is_of(header, tags, ntags);
 		UnlockBufHdr(header, state);
 		if (!found)
 			continue;
@@ -449,6 +517,7 @@ pg_mshare_watch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			wanted;
+	int64		duration_us;
 	Watch	   *watch;
 
 	mshare_require();
@@ -460,7 +529,9 @@ pg_mshare_watch(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	wanted = get_granule(fcinfo, 1);
-	watch = watch_writes(get_closed_time(fcinfo, 0, "duration", 1000), wanted);
+	duration_us = get_closed_time(fcinfo, 0, "duration", 1000);
+	warn_of_reads();
+	watch = watch_writes(duration_us, wanted);
 	if (watch->granule > wanted)
 		ereport(NOTICE,
 				(errmsg("granules of %d kB were used instead of %d kB",
@@ -558,10 +629,13 @@ pg_mshare_faults(PG_FUNCTION_ARGS)
 Datum
 pg_mshare_freeze(PG_FUNCTION_ARGS)
 {
+	int64		timeout_us;
+
 	mshare_require();
-	closing_freeze(PG_ARGISNULL(0) ?
-				   mshare_freeze_timeout * INT64CONST(1000) :
-				   get_closed_time(fcinfo, 0, "timeout", 1000));
+	timeout_us = PG_ARGISNULL(0) ? mshare_freeze_timeout * INT64CONST(1000) :
+		get_closed_time(fcinfo, 0, "timeout", 1000);
+	warn_of_reads();
+	closing_freeze(timeout_us);
 	PG_RETURN_VOID();
 }
 

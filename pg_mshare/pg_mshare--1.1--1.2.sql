@@ -32,7 +32,7 @@ COMMENT ON FUNCTION pg_mshare_freeze(interval) IS 'make the whole pool read-only
 COMMENT ON FUNCTION pg_mshare_thaw() IS 'reopen the pool, whoever closed it';
 COMMENT ON FUNCTION pg_mshare_backends() IS 'the server''s processes and their page tables, for the view of that name';
 COMMENT ON FUNCTION pg_mshare_faults() IS 'the last denied accesses, for the view of that name';
-COMMENT ON FUNCTION pg_mshare_protect_relation(regclass, text) IS 'set the protection of the buffers that hold a relation now';
+COMMENT ON FUNCTION pg_mshare_protect_relation(regclass, text) IS 'set the protection of the buffers that hold a relation, its indexes and TOAST now';
 COMMENT ON FUNCTION pg_mshare_watch(interval, integer) IS 'which relations are written, seen by closing the pool';
 
 COMMENT ON VIEW pg_mshare_status IS 'the pool of shared buffers, what is closed, and counters since the server''s start';

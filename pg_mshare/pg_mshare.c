@@ -92,6 +92,7 @@ bool		mshare_populate = false;
 int			mshare_huge_pages = POOL_HUGE_OFF;
 int			mshare_on_fault = ON_FAULT_WAIT;
 int			mshare_freeze_timeout = 10000;
+bool		mshare_dump_pool = false;
 int			mshare_log_level = LOG;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
@@ -151,6 +152,13 @@ define_settings(void)
 							&mshare_freeze_timeout,
 							10000, 100, MAX_FREEZE_TIMEOUT_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("pg_mshare.dump_pool",
+							 "Lets core dumps hold shared buffers, with provider mshare too.",
+							 "Each core becomes larger by shared_buffers.",
+							 &mshare_dump_pool,
+							 false,
+							 PGC_POSTMASTER, 0, NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("pg_mshare.log_level",
 							 "Sets the log level of closings that end as they should.",

@@ -145,6 +145,7 @@ extern bool mshare_populate;
 extern int	mshare_huge_pages;
 extern int	mshare_on_fault;
 extern int	mshare_freeze_timeout;	/* ms */
+extern bool mshare_dump_pool;
 extern int	mshare_log_level;	/* of closings that end as they should */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
@@ -316,6 +317,8 @@ typedef struct Counters
 	pg_atomic_uint64 closings[CLOSING_WATCH + 1];
 	pg_atomic_uint64 given_up;	/* closings that had to be */
 	pg_atomic_uint64 failed_reads;
+	pg_atomic_uint64 reads_before;	/* when counters_reads_since() was asked */
+	pg_atomic_uint64 hand_before;
 	int64		closed_us;		/* closings that have ended */
 	int64		closed_since_us;	/* the present one; 0: there is none */
 } Counters;
@@ -326,6 +329,7 @@ extern void counters_startup(void);
 extern void counters_closed(ClosingKind kind);
 extern void counters_opened(void);
 extern int64 counters_closed_us(void);
+extern int64 counters_reads_since(void);
 
 /* ----------
  * freeze.c

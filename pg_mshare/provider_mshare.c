@@ -233,6 +233,20 @@ region_map(int fd, Size window, int elevel)
 	return NULL;
 }
 
+/* Windows are left out of core dumps unless asked for, which not every kernel allows. */
+static void
+region_let_dump(char *base, Size window, Size bytes)
+{
+	if (madvise(base, window, MADV_DODUMP) == 0)
+		ereport(LOG,
+				(errmsg("pg_mshare: a core dump of any process of the server holds shared buffers, %zu MB",
+						bytes / (1024 * 1024))));
+	else
+		ereport(LOG,
+				(errmsg("pg_mshare: core dumps do not hold shared buffers: %m"),
+				 errdetail("This kernel's msharefs keeps windows out of them.")));
+}
+
 static char *
 region_provide(Size *bytes, Size *page_size, int elevel)
 {
@@ -258,6 +272,8 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 		close(fd);
 	else
 	{
+		if (mshare_dump_pool)
+			region_let_dump(base, window, *bytes);
 		region_fd = fd;
 		ReserveExternalFD();
 	}
