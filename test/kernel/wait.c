@@ -335,9 +335,62 @@ TEST_F(wait, user_mode_handles_signals)
 	EXPECT_EQ(0, end_of(&a));		/* the store was made after all */
 }
 
-/* A handler that waits for another page: both have their own clock. */
+/*
+ * A handler's system call on the page has no share in the wait of the store
+ * that it interrupted: that is one denial, and ends when its time is up. Nor
+ * has a system call that may wait there more time than the store has left.
+ */
 static char *handler_page;
+static int handler_pipe;
 
+static void write_from_page(int sig)
+{
+	result(write(handler_pipe, handler_page, 1));
+	signals++;
+}
+
+TEST_F(wait, a_handlers_system_call_does_not_stop_the_clock)
+{
+	struct mshare_event event;
+	int pipes[2];
+
+	ASSERT_EQ(0, pipe(pipes));
+	handler_pipe = pipes[1];
+	handler_page = self->p;
+	signal(SIGUSR1, write_from_page);
+	for (int flags = 0; flags <= MSHARE_WAIT_KERNEL; flags++) {
+		int denials = 0, ends = 0;
+		struct access a;
+
+		signals = 0;
+		ASSERT_EQ(0, protect(self->region, 0, CHUNK, PROT_NONE));
+		ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_WAIT, flags,
+					500 * MS));
+		ASSERT_TRUE(start_waiting(self->region, &a, self->p, PROT_WRITE));
+		for (double begin = now(); !a.done && now() < begin + 10;) {
+			pthread_kill(a.thread, SIGUSR1);
+			sleep_us(20000);
+		}
+		ASSERT_EQ(0, protect(self->region, 0, CHUNK, RWX));
+		EXPECT_EQ(SEGV_ACCERR, end_of(&a));
+		EXPECT_LT(0, signals);
+		while (!next_event(self->region, &event, 0)) {
+			if (event.flags & MSHARE_EVENT_KERNEL)
+				continue;
+			EXPECT_EQ(MSHARE_ACCESS_WRITE, event.access);
+			if (!(event.flags & MSHARE_EVENT_DONE))
+				denials++;
+			else if (event.flags & MSHARE_EVENT_TIMEOUT)
+				ends++;
+		}
+		EXPECT_EQ(1, denials);
+		EXPECT_EQ(1, ends);
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* A handler that waits for another page: both have their own clock. */
 static void store_elsewhere(int sig)
 {
 	*(volatile char *)handler_page = 1;

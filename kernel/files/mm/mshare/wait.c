@@ -9,6 +9,10 @@
  * denial, again. It is over when the region's fd grants the access, removes
  * the page or stops waits, when its deadline has passed, and when the thread
  * is killed or its window goes.
+ *
+ * A system call that a signal handler makes there has a wait of its own, or is
+ * denied at once, and leaves that of user mode as it is; but it waits no longer
+ * than that may.
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
@@ -43,7 +47,8 @@ static int mshare_fault_group = -1;
  * @link: its mm's
  * @denial: who and what; holds references of the pids
  * @address: the page in the window
- * @start: time of the first denial
+ * @start: time of the denial
+ * @since: time of the thread's first denial there, from which a deadline counts
  * @deadline: the wait's last moment, or KTIME_MAX; read by its thread only
  * @sleeper: the thread from when it is to sleep until it lets go of the wait,
  *	else NULL; who else ends the wait frees it only without one
@@ -59,6 +64,7 @@ struct mshare_wait {
 	struct mshare_denial denial;
 	unsigned long address;
 	u64 start;
+	u64 since;
 	ktime_t deadline;
 	struct task_struct *sleeper;
 	bool look;
@@ -271,19 +277,22 @@ static ktime_t mshare_wait_deadline(struct mshare_wait *wait)
 {
 	u64 timeout = wait->link->region->fault_mode.timeout_ns, deadline;
 
-	if (!timeout || check_add_overflow(wait->start, timeout, &deadline))
+	if (!timeout || check_add_overflow(wait->since, timeout, &deadline))
 		return KTIME_MAX;
 	return min_t(u64, deadline, KTIME_MAX);
 }
 
-/* The wait of this thread there that a signal, or a look, has interrupted */
+/*
+ * The wait of this thread there that a signal, or a look, has interrupted, of
+ * user mode or (@flags is MSHARE_EVENT_KERNEL) of the kernel
+ */
 static struct mshare_wait *mshare_wait_find(struct mshare_link *link,
-					    unsigned long address)
+					    unsigned long address, u32 flags)
 {
 	struct mshare_wait *wait;
 
 	list_for_each_entry(wait, &link->waiting, in_link)
-		if (wait->address == address &&
+		if (wait->address == address && wait->denial.flags == flags &&
 		    wait->denial.tid == task_pid(current))
 			return wait;
 	return NULL;
@@ -293,8 +302,9 @@ static void mshare_wait_add(struct mshare_link *link, struct mshare_wait *wait,
 			    unsigned long address, u64 now)
 {
 	unsigned int max = MSHARE_WAITS_PER_THREAD * get_nr_threads(current);
-	struct mshare_wait *old;
+	struct mshare_wait *old = mshare_wait_find(link, address, 0);
 
+	wait->since = old ? old->since : now;
 	if (link->nr_waiting >= max) {
 		list_for_each_entry(old, &link->waiting, in_link) {
 			if (old->sleeper)
@@ -384,10 +394,9 @@ vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
 		goto out;
 	}
 	now = ktime_get_ns();
-	wait = mshare_wait_find(link, address);
+	wait = mshare_wait_find(link, address, denial.flags);
 	if (wait) {
 		wait->denial.access = denial.access;
-		wait->denial.flags = denial.flags;
 	} else {
 		mshare_event_add(region, &denial, now, 0, 0);
 		if (!new || !mshare_may_wait(region, flags))
