@@ -4,6 +4,7 @@
  * not hold, and every way in which a wait ends.
  */
 #include "mshare_test.h"
+#include "mshare_mm.h"
 
 #include <grp.h>
 #include <linux/futex.h>
@@ -523,6 +524,59 @@ TEST_F(wait, system_calls_only_with_leave)
 		EXPECT_EQ(j + 1, signals);
 		EXPECT_EQ(0, self->p[PAGE - 1]);
 	}
+}
+
+/*
+ * Who waits is frozen with its group, in user mode and in a system call, stays
+ * so when the page is opened, and can be killed.
+ */
+TEST_F(wait, can_be_frozen)
+{
+	int pipes[2];
+
+	if (group_create("waiters"))
+		SKIP(return, "no cgroups: %m");
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_WAIT,
+				MSHARE_WAIT_KERNEL, 0));
+	for (int kernel = 0; kernel < 2; kernel++) {
+		for (int killed = 0; killed < 2; killed++) {
+			__u64 waits = region_stat(self->region).waits;
+			pid_t pid;
+
+			ASSERT_EQ(0, protect(self->region, 0, CHUNK, PROT_NONE));
+			pid = fork_on(-1);
+			if (pid == 0) {
+				group_enter("waiters");
+				if (kernel)
+					_exit(write(pipes[1], self->p, PAGE) != PAGE);
+				_exit(*(volatile char *)self->p != RET);
+			}
+			EXPECT_TRUE(UNTIL(region_stat(self->region).waits > waits));
+			ASSERT_EQ(0, write_file(group_path("waiters", "cgroup.freeze"), "1"));
+			EXPECT_TRUE(UNTIL(figure(group_path("waiters", "cgroup.events"),
+						 "frozen") == 1))
+				TH_LOG("kernel %d", kernel);
+			if (killed) {
+				kill(pid, SIGKILL);
+				EXPECT_EQ(SIGKILL, child_status(pid));
+			}
+			ASSERT_EQ(0, protect(self->region, 0, CHUNK, RWX));
+			if (!killed) {
+				sleep_us(A_WHILE);
+				EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
+			}
+			write_file(group_path("waiters", "cgroup.freeze"), "0");
+			if (!killed) {
+				EXPECT_EQ(0, child_status(pid));
+			}
+			EXPECT_TRUE(UNTIL(figure(group_path("waiters", "cgroup.events"),
+						 "frozen") == 0));
+		}
+	}
+	close(pipes[0]);
+	close(pipes[1]);
+	group_leave("waiters");
 }
 
 /* A write to a file reads the page first, then copies with faults disabled. */

@@ -15,6 +15,7 @@
  * than that may.
  */
 #include <linux/capability.h>
+#include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/hrtimer.h>
 #include <linux/init.h>
@@ -420,15 +421,22 @@ out:
 /*
  * Sleep until there is reason to look again. User mode comes back to it when
  * it has handled its signals, and so does a deadline, to be told what it is.
+ *
+ * User mode leaves for the freezer as for a signal. A system call is frozen
+ * where it sleeps, as vfork() is, with what locks it has: who wants one of
+ * these waits for it in any case.
  */
 void mshare_wait_sleep(struct mshare_region *region, struct mshare_wait *wait,
 		       unsigned int flags)
 {
-	unsigned int state = flags & FAULT_FLAG_USER ? TASK_INTERRUPTIBLE :
-						       TASK_KILLABLE;
+	bool user = flags & FAULT_FLAG_USER;
+	unsigned int state = user ? TASK_INTERRUPTIBLE :
+				    TASK_KILLABLE | TASK_FREEZABLE_UNSAFE;
 	ktime_t *deadline = wait->deadline == KTIME_MAX ? NULL :
 							  &wait->deadline;
 
+	if (!user)
+		cgroup_enter_frozen();
 	for (;;) {
 		set_current_state(state);
 		if (READ_ONCE(wait->look) ||
@@ -438,6 +446,8 @@ void mshare_wait_sleep(struct mshare_region *region, struct mshare_wait *wait,
 			break;
 	}
 	__set_current_state(TASK_RUNNING);
+	if (!user)
+		cgroup_leave_frozen(false);
 
 	/* Without a sleeper, others may free it as soon as the lock is dropped. */
 	spin_lock(&region->wait_lock);
