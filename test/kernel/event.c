@@ -296,6 +296,49 @@ TEST_F(event, full_queue_loses_the_oldest)
 	EXPECT_EQ(0, e.flags);			/* it was told */
 }
 
+/*
+ * Who has the file open for reading only may flood the queue, but not with more
+ * than a part of it: what others were denied is told nevertheless.
+ */
+TEST_F(event, who_may_only_read_drives_out_no_other)
+{
+	struct mshare_event e;
+	int kept = 0, told = 0, lost = 0, reader, pipes[2];
+	char *p;
+
+	reader = open(self->path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, reader);
+	p = window(reader, 1, PROT_READ);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, protect(self->region, CHUNK, CHUNK, PROT_NONE));
+	touch(self->p, PROT_WRITE);
+	for (int i = 0; i < 2 * QUEUE; i++)
+		result(write(pipes[1], p + CHUNK, 1));
+	touch(self->p, PROT_WRITE);
+	while (!next_event(self->region, &e, 0)) {
+		if (e.access == MSHARE_ACCESS_WRITE)
+			kept++;
+		else
+			told++;
+		lost += !!(e.flags & MSHARE_EVENT_LOST);
+	}
+	EXPECT_EQ(2, kept);
+	EXPECT_LT(0, told);
+	EXPECT_GE(QUEUE / 2, told);
+	EXPECT_EQ(1, lost);
+
+	/* what was read makes room for theirs again */
+	result(write(pipes[1], p + CHUNK, 1));
+	ASSERT_EQ(0, next_event(self->region, &e, 0));
+	EXPECT_EQ(MSHARE_ACCESS_READ, e.access);
+	EXPECT_EQ(MSHARE_EVENT_KERNEL, e.flags);
+	munmap(p, SLOT);
+	close(reader);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 static pid_t deny_in_child(char *p)
 {
 	pid_t pid = fork_on(-1);

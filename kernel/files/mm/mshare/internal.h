@@ -118,6 +118,7 @@ struct mshare_view {
  * @offset: of the page in the region
  * @access: VM_READ, VM_WRITE or VM_EXEC, which are those of struct mshare_event
  * @flags: MSHARE_EVENT_KERNEL or 0
+ * @guest: by a window of an fd that was open for reading only
  */
 struct mshare_denial {
 	struct pid *pid;
@@ -125,6 +126,7 @@ struct mshare_denial {
 	unsigned long offset;
 	u32 access;
 	u32 flags;
+	bool guest;
 };
 
 /**
@@ -133,13 +135,15 @@ struct mshare_denial {
  * @ring: the queue; NULL before the first
  * @first: the oldest record
  * @count: how many there are
- * @lost: some were dropped before the oldest
+ * @guests: how many of these are of who may only read
+ * @lost: some were dropped since the last was read
  */
 struct mshare_events {
 	wait_queue_head_t readers;
 	struct mshare_record *ring;
 	unsigned int first;
 	unsigned int count;
+	unsigned int guests;
 	bool lost;
 };
 
@@ -350,6 +354,15 @@ static inline unsigned long mshare_fault_access(unsigned int flags)
 	if (flags & FAULT_FLAG_INSTRUCTION)
 		return VM_EXEC;
 	return VM_READ;
+}
+
+/*
+ * Was the window's file open for reading only? Who has no more than that shall
+ * neither cost the creator of the region anything, nor its writers their events.
+ */
+static inline bool mshare_window_is_guest(struct vm_area_struct *window)
+{
+	return !(window->vm_flags & VM_MAYWRITE);
 }
 
 /* What a host VMA grants with the view of the chunk; faults take no lock. */

@@ -370,6 +370,7 @@ vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
 		.offset	= offset & PAGE_MASK,
 		.access	= mshare_fault_access(flags),
 		.flags	= flags & FAULT_FLAG_USER ? 0 : MSHARE_EVENT_KERNEL,
+		.guest	= mshare_window_is_guest(vma),
 	};
 	vm_fault_t ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
 	struct mshare_wait *wait, *new = NULL, *over = NULL;
