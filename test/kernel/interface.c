@@ -844,6 +844,62 @@ TEST_F(mounted, a_creation_that_fails_takes_no_room)
 	close(fd);
 }
 
+/* Maps anonymous memory until not even a page is left of what a mount may have */
+static __u64 reserve_all(int fd)
+{
+	__u64 at = 0;
+
+	for (__u64 size = 64 * MIB; size >= PAGE; size /= 2)
+		while (!create_flags(fd, at, size, RW,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+			at += size;
+	return at;
+}
+
+/*
+ * What was reserved can be touched to its last page, whatever others have taken
+ * since: its page tables are reserved with it, also across a chunk's border and
+ * beside an object of which nothing is reserved.
+ */
+TEST_F(mounted, a_reservation_is_kept)
+{
+	const unsigned int reserved = MAP_SHARED | MAP_ANONYMOUS;
+	const __u64 size = 16 * MIB;
+	struct statfs free;
+	int fd, other;
+	char *p;
+
+	ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0, "size=64m"));
+	fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	other = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, ftruncate(fd, SLOT));
+	ASSERT_EQ(0, ftruncate(other, SLOT));
+	p = window(fd, 1, RW);
+	ASSERT_NE(MAP_FAILED, p);
+	for (int beside = 0; beside < 2; beside++) {
+		if (beside) {
+			ASSERT_EQ(0, create_anon(fd, 4 * CHUNK, size, RW));
+			EXPECT_EQ(size / PMD, fill_every(p + 4 * CHUNK, PMD,
+							 size / PMD));
+		}
+		ASSERT_EQ(0, create_flags(fd, CHUNK - size / 2, size, RW,
+					  reserved, -1, 0));
+		EXPECT_EQ(1, fill_every(p + CHUNK - size / 2, PAGE, 1));
+		EXPECT_LT(0, reserve_all(other));
+		EXPECT_EQ(size / PAGE, fill_every(p + CHUNK - size / 2, PAGE,
+						  size / PAGE));
+		ASSERT_EQ(0, unmap(other, 0, SLOT));
+		ASSERT_EQ(0, unmap(fd, 0, SLOT));
+	}
+	/* all of it is given back */
+	ASSERT_EQ(0, statfs(self->dir, &free));
+	EXPECT_LE(64 * MIB / PAGE - 8, free.f_bfree);
+	close(other);
+	close(fd);
+}
+
 /* A sparse terabyte needs 4 MiB of tables for its chunks alone. */
 TEST_F(mounted, page_tables_are_limited)
 {

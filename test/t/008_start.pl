@@ -66,9 +66,9 @@ SKIP:
 		$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-$options'");
 		like($log, $refusals{$options}, 'and says why');
 	}
-	# room for the pool, but not for its page tables
+	# room for the pool, but not for its page tables, which it reserves with it
 	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=65600k'", 'pg_mshare.populate' => 'on');
-	like($log, qr{FATAL:  could not populate \d+ bytes of shared memory in the region.*HINT:  Reduce shared_buffers, raise the limit size=}s,
+	like($log, qr{FATAL:  could not map \d+ bytes of shared memory into the region.*HINT:  Reduce shared_buffers, or raise the limit size=}s,
 		'and says why');
 	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
 }

@@ -40,7 +40,8 @@ bool mshare_fault_fits(struct mshare_region *region,
 	struct mshare_anon *anon = mshare_vma_anon(host_vma);
 	pud_t pud;
 
-	if (is_vm_hugetlb_page(host_vma))	/* all was counted, or nothing */
+	/* all was counted, or nothing */
+	if (is_vm_hugetlb_page(host_vma) || (anon && anon->reserved))
 		return true;
 	mshare_anon_account(region, host_vma);
 	if (likely(mshare_fs_fits(region->fs, PAGE_SIZE)))
@@ -49,7 +50,7 @@ bool mshare_fault_fits(struct mshare_region *region,
 					       offset), offset));
 	if (!pud_present(pud) || pmd_none(*pmd_offset(&pud, offset)))
 		return false;
-	return !anon || anon->reserved ||
+	return !anon ||
 		xa_load(&host_vma->vm_file->f_mapping->i_pages,
 			linear_page_index(host_vma, offset));
 }

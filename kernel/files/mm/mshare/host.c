@@ -97,10 +97,17 @@ static void mshare_fs_recount(struct mshare_region *region,
 				&region->fs->bytes);
 }
 
+/*
+ * Tables that are reserved count before they are there. Of those that are it is
+ * not known for which object: where the region has others too, theirs count only
+ * beyond what is reserved.
+ */
 void mshare_host_account(struct mshare_region *region)
 {
+	long tables = mm_pgtables_bytes(region->host);
+
 	mshare_fs_recount(region, &region->tables,
-			  mm_pgtables_bytes(region->host));
+			  max(tables, atomic_long_read(&region->reserved)));
 }
 
 /* @vma is a locked one of the host; only what was not reserved can grow. */
@@ -143,23 +150,55 @@ static void mshare_anon_count(struct mshare_region *region, unsigned long start,
 	}
 }
 
+/* Bytes of tables that a range may need, from the leaves' to that of a slot */
+static unsigned long mshare_table_bytes(unsigned long start, unsigned long end,
+					bool huge)
+{
+	unsigned long n = ((end - 1) >> PUD_SHIFT) - (start >> PUD_SHIFT) + 1;
+
+	n += ((end - 1) >> P4D_SHIFT) - (start >> P4D_SHIFT) + 1;
+	if (!huge)
+		n += ((end - 1) >> PMD_SHIFT) - (start >> PMD_SHIFT) + 1;
+	return n << PAGE_SHIFT;
+}
+
+/* All that a reserved object will ever take is counted here, its tables too. */
 static struct mshare_anon *mshare_anon_alloc(struct mshare_region *region,
-					     unsigned long size, bool reserved)
+					     const struct mshare_create *c,
+					     bool reserved)
 {
 	struct mshare_anon *anon = kzalloc(sizeof(*anon), GFP_KERNEL_ACCOUNT);
-	int err = reserved ? mshare_fs_charge(region->fs, size) : 0;
+	int err;
 
-	if (!anon && !err && reserved)
-		mshare_fs_uncharge(region->fs, size);
-	if (!anon || err) {
-		kfree(anon);
-		return ERR_PTR(err ?: -ENOMEM);
-	}
-	anon->mapped = size;
+	if (!anon)
+		return ERR_PTR(-ENOMEM);
+	anon->mapped = c->size;
 	anon->reserved = reserved;
-	atomic_long_set(&anon->charged, reserved ? size : 0);
 	INIT_LIST_HEAD(&anon->gone);
+	if (!reserved)
+		return anon;
+
+	anon->tables = mshare_table_bytes(c->region_offset,
+					  c->region_offset + c->size,
+					  c->flags & MAP_HUGETLB);
+	err = mshare_fs_charge(region->fs, c->size + anon->tables);
+	if (err) {
+		kfree(anon);
+		return ERR_PTR(err);
+	}
+	atomic_long_set(&anon->charged, c->size);
+	atomic_long_add(anon->tables, &region->tables);
+	atomic_long_add(anon->tables, &region->reserved);
 	return anon;
+}
+
+/* What it had reserved of tables is given back by the next recount. */
+static void mshare_anon_free_one(struct mshare_region *region,
+				 struct mshare_anon *anon)
+{
+	mshare_fs_uncharge(region->fs, atomic_long_read(&anon->charged));
+	atomic_long_sub(anon->tables, &region->reserved);
+	kfree(anon);
 }
 
 static void mshare_anon_free(struct mshare_region *region,
@@ -167,11 +206,8 @@ static void mshare_anon_free(struct mshare_region *region,
 {
 	struct mshare_anon *anon, *next;
 
-	list_for_each_entry_safe(anon, next, gone, gone) {
-		mshare_fs_uncharge(region->fs,
-				   atomic_long_read(&anon->charged));
-		kfree(anon);
-	}
+	list_for_each_entry_safe(anon, next, gone, gone)
+		mshare_anon_free_one(region, anon);
 }
 
 /* The last reference is gone: nobody else sees the host. */
@@ -443,7 +479,8 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	unsigned long start = c->region_offset, end = start + c->size;
 	unsigned long prot = calc_vm_prot_bits(c->prot, 0);
 	unsigned long ceiling = (vm_flags >> 4) & MSHARE_PROT_ALL;
-	unsigned long tables = ((end - start) >> PUD_SHIFT) * PAGE_SIZE;
+	unsigned long tables = anon && anon->reserved ? 0 :
+			       ((end - start) >> PUD_SHIFT) * PAGE_SIZE;
 	unsigned long addr, mid = start, mid_end = end;
 	bool head = false, tail = false;
 	struct vm_area_struct *vma;
@@ -624,7 +661,7 @@ int mshare_host_create(struct mshare_region *region,
 	if (!file) {
 		bool huge = c->flags & MAP_HUGETLB;
 
-		anon = mshare_anon_alloc(region, c->size,
+		anon = mshare_anon_alloc(region, c,
 					 huge || !(vm_flags & VM_NORESERVE));
 		if (IS_ERR(anon))
 			return PTR_ERR(anon);
@@ -651,9 +688,8 @@ int mshare_host_create(struct mshare_region *region,
 				c->region_offset + c->size, VM_READ);
 out_anon:
 	if (err && anon) {
-		mshare_fs_uncharge(region->fs,
-				   atomic_long_read(&anon->charged));
-		kfree(anon);
+		mshare_anon_free_one(region, anon);
+		mshare_host_account(region);
 	}
 out_file:
 	if (file)

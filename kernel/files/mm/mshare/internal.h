@@ -71,6 +71,7 @@ struct mshare_fs {
  * struct mshare_anon - what an anonymous object counts against size=
  * @mapped: bytes that are mapped still; under region->lock
  * @charged: bytes counted: all of it, or with MAP_NORESERVE what is allocated
+ * @tables: bytes of page tables that it may need, if it is reserved
  * @reserved: the former
  * @gone: for the time of an UNMAP that removes the last of it
  *
@@ -79,6 +80,7 @@ struct mshare_fs {
 struct mshare_anon {
 	unsigned long mapped;
 	atomic_long_t charged;
+	unsigned long tables;
 	bool reserved;
 	struct list_head gone;
 };
@@ -163,6 +165,7 @@ struct mshare_events {
  * @size: bytes; 0 before the size is set
  * @views: one per slot, NULL until needed; installed by cmpxchg, then constant
  * @tables: bytes counted in @fs for page tables
+ * @reserved: those that anonymous objects may need, of which some are there
  * @flusher: the task that will flush by itself what it is changing
  * @links_lock: protects @links, @nr_links
  * @links: the mms that have windows
@@ -192,6 +195,7 @@ struct mshare_region {
 	unsigned long size;
 	struct mshare_view **views;
 	atomic_long_t tables;
+	atomic_long_t reserved;
 	struct task_struct *flusher;
 
 	spinlock_t links_lock;		/* the two below; a leaf */
