@@ -103,6 +103,79 @@ TEST_F(accounting, an_objects_pages_too)
 	close(object);
 }
 
+/* A file of a disk, with a hole or with bytes that are not in the page cache */
+static int disk_file(size_t size, bool hole)
+{
+	int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char page[PAGE];
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) || fs.f_type == TMPFS_MAGIC)
+		return -1;
+	if (hole)
+		return ftruncate(fd, size) ? -1 : fd;
+	memset(page, RET, sizeof(page));
+	for (size_t at = 0; at < size; at += PAGE)
+		if (write(fd, page, PAGE) != PAGE)
+			return -1;
+	fsync(fd);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	return fd;
+}
+
+/*
+ * Who has the file open for reading only, and is in another group, pays for what
+ * his reading brings in, as with tmpfs: holes of the three kinds of objects.
+ */
+TEST_F(accounting, who_may_only_read_pays)
+{
+	int memory = memfd(OBJECT), disk = disk_file(OBJECT, true);
+
+	if (group_create("creator") || group_create("user"))
+		SKIP(return, "no memory cgroups: %m");
+	ASSERT_LE(0, disk);
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	ASSERT_EQ(0, create_file(self->region, CHUNK, OBJECT, RW, memory, 0));
+	ASSERT_EQ(0, create_file(self->region, 2 * CHUNK, OBJECT, RW, disk, 0));
+	for (int kind = 0; kind < 3; kind++) {
+		long creator = group_bytes("creator");
+		long user = group_bytes("user");
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			int fd = open(self->path, O_RDONLY);
+			char *p, any = 0;
+
+			group_enter("user");
+			p = window(fd, 1, PROT_READ) + kind * CHUNK;
+			for (size_t at = 0; at < OBJECT; at += PAGE)
+				any |= p[at];
+			EXPECT_EQ(0, any);
+			EXPECT_LE(user + OBJECT - MIB, group_bytes("user"))
+				TH_LOG("kind %d", kind);
+			_exit(0);
+		}
+		EXPECT_EQ(0, child_status(pid));
+		EXPECT_GE(creator + MIB, group_bytes("creator"))
+			TH_LOG("kind %d", kind);
+	}
+	/* they are pages like any other */
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		char *p = window(self->region, 1, RW);
+
+		for (int kind = 0; kind < 3; kind++)
+			fill(p + kind * CHUNK, OBJECT);
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(3 * OBJECT, region_stat(self->region).resident_bytes);
+	close(memory);
+	close(disk);
+}
+
 /* Committed_AS, in KiB, while a test's other memory hardly changes */
 static bool committed_since(long before, long bytes)
 {

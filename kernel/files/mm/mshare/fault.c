@@ -100,6 +100,28 @@ static void mshare_unlock_window(struct vm_area_struct *vma,
 }
 
 /*
+ * A page that who may only read is the first to touch is charged to his group,
+ * as that of a file on tmpfs would be: it is there when the host's fault comes,
+ * which would charge the creator's. Page tables and the page cache of other
+ * files go by the active group, huge pages of hugetlb by the task.
+ */
+static vm_fault_t mshare_guest_page(struct vm_area_struct *host_vma,
+				    unsigned long offset)
+{
+	struct address_space *mapping = host_vma->vm_file->f_mapping;
+	pgoff_t index = linear_page_index(host_vma, offset);
+	struct folio *folio;
+
+	if (!shmem_mapping(mapping) || xa_load(&mapping->i_pages, index))
+		return 0;
+	folio = shmem_read_folio_gfp(mapping, index, mapping_gfp_mask(mapping));
+	if (IS_ERR(folio))
+		return vmf_error(PTR_ERR(folio));
+	folio_put(folio);
+	return 0;
+}
+
+/*
  * The process's lock is not held while the fault waits for I/O: the first
  * time (ALLOW_RETRY, not TRIED) it is dropped before the host's fault, and the
  * result is VM_FAULT_COMPLETED. An error must be returned with the lock held,
@@ -115,6 +137,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	unsigned long offset = mshare_window_offset(vma, address);
 	struct mshare_link *link = vma->vm_private_data;
 	struct mshare_region *region = link->region;
+	bool guest = mshare_window_is_guest(vma);
 	struct mm_struct *host = region->host;
 	struct vm_area_struct *host_vma;
 	struct mshare_wait *wait = NULL;
@@ -163,8 +186,10 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 		mshare_unlock_window(vma, flags);
 	}
 
-	old = set_active_memcg(region->memcg);
-	ret = handle_mm_fault(host_vma, offset, flags, regs);
+	old = set_active_memcg(guest ? NULL : region->memcg);
+	ret = guest ? mshare_guest_page(host_vma, offset) : 0;
+	if (!ret)
+		ret = handle_mm_fault(host_vma, offset, flags, regs);
 	set_active_memcg(old);
 
 	/* While the window, if it is still locked, or the link keeps the region */

@@ -497,7 +497,8 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	atomic_long_add(tables, &region->tables);
 	for (addr = start & MSHARE_SLOT_MASK; addr < end;
 	     addr += MSHARE_SLOT_SIZE) {
-		struct mshare_view *view = mshare_view_get(region, addr);
+		struct mshare_view *view = mshare_view_get(region, addr,
+							   region->memcg);
 
 		if (IS_ERR(view))
 			return PTR_ERR(view);

@@ -318,7 +318,8 @@ void mshare_link_del(struct mshare_link *link);
 
 /* view.c */
 struct mshare_view *mshare_view_get(struct mshare_region *region,
-				    unsigned long offset);
+				    unsigned long offset,
+				    struct mem_cgroup *payer);
 void mshare_view_free(struct mshare_view *view);
 void mshare_view_link(struct mshare_region *region, unsigned long offset,
 		      unsigned long prot);
@@ -421,7 +422,8 @@ static inline unsigned long mshare_vma_ceiling(struct vm_area_struct *vma)
 /* event.c */
 void mshare_event_init(struct mshare_region *region);
 void mshare_event_exit(struct mshare_region *region);
-void mshare_event_prepare(struct mshare_region *region);
+void mshare_event_prepare(struct mshare_region *region,
+			  struct mem_cgroup *payer);
 void mshare_event_add(struct mshare_region *region,
 		      const struct mshare_denial *denial, u64 now, u64 waited,
 		      u32 flags);

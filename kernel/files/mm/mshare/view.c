@@ -59,9 +59,13 @@ static struct mshare_view *mshare_view_alloc(void)
 	return view;
 }
 
-/* The view of the slot at @offset, made if there is none; or an ERR_PTR. */
+/*
+ * The view of the slot at @offset, made if there is none, at the cost of @payer
+ * (NULL: the caller's group); or an ERR_PTR.
+ */
 struct mshare_view *mshare_view_get(struct mshare_region *region,
-				    unsigned long offset)
+				    unsigned long offset,
+				    struct mem_cgroup *payer)
 {
 	struct mshare_view **slot = &region->views[offset / MSHARE_SLOT_SIZE];
 	struct mshare_view *view = READ_ONCE(*slot), *raced;
@@ -74,7 +78,7 @@ struct mshare_view *mshare_view_get(struct mshare_region *region,
 	if (err)
 		return ERR_PTR(err);
 
-	old = set_active_memcg(region->memcg);
+	old = set_active_memcg(payer);
 	view = mshare_view_alloc();
 	set_active_memcg(old);
 	if (!view) {
@@ -359,6 +363,8 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 	unsigned long size = mshare_region_size(region);
 	unsigned long length = vma->vm_end - vma->vm_start;
 	unsigned long start = vma->vm_pgoff << PAGE_SHIFT, offset;
+	struct mem_cgroup *payer = mshare_window_is_guest(vma) ? NULL :
+							region->memcg;
 	struct mshare_link *link;
 	struct file *own;
 
@@ -370,7 +376,8 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 		return -EBUSY;
 	for (offset = start; offset < start + length;
 	     offset += MSHARE_SLOT_SIZE) {
-		struct mshare_view *view = mshare_view_get(region, offset);
+		struct mshare_view *view = mshare_view_get(region, offset,
+							   payer);
 
 		if (IS_ERR(view))
 			return PTR_ERR(view);

@@ -385,7 +385,7 @@ vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
 		if (!new)
 			return VM_FAULT_OOM;
 	}
-	mshare_event_prepare(region);
+	mshare_event_prepare(region, denial.guest ? NULL : region->memcg);
 	mshare_wait_delay();
 
 	address &= PAGE_MASK;
