@@ -176,6 +176,62 @@ TEST_F(accounting, who_may_only_read_pays)
 	close(disk);
 }
 
+/* Faults count where they count with plain shared memory: with who takes them. */
+TEST_F(accounting, faults_are_in_the_groups_statistics)
+{
+	static const char *const keys[] = { "pgfault", "pgmajfault" };
+	long counts[2][2];			/* [plain, window][key] */
+
+	if (group_create("creator") || group_create("user"))
+		SKIP(return, "no memory cgroups: %m");
+	self->region = region_of(self->path, "creator");
+	ASSERT_LE(0, self->region);
+	for (int in_window = 0; in_window < 2; in_window++) {
+		int memory = memfd(OBJECT), disk = disk_file(OBJECT, false);
+		long before[2];
+		pid_t pid;
+
+		ASSERT_LE(0, disk);
+		ASSERT_EQ(0, create_file(self->region, CHUNK, OBJECT, RW, memory, 0));
+		ASSERT_EQ(0, create_file(self->region, 2 * CHUNK, OBJECT, RW, disk, 0));
+		sleep_us(2500000);		/* what is late is counted by then */
+		for (int i = 0; i < 2; i++)
+			before[i] = figure(group_path("user", "memory.stat"), keys[i]);
+		pid = fork();
+		if (pid == 0) {
+			char *p, *q;
+
+			group_enter("user");
+			if (in_window) {
+				p = window(self->region, 1, RW) + CHUNK;
+				q = p + CHUNK;
+			} else {
+				p = mmap(NULL, OBJECT, RW, MAP_SHARED, memory, 0);
+				q = mmap(NULL, OBJECT, RW, MAP_SHARED, disk, 0);
+			}
+			fill(p, OBJECT);
+			fill(q, OBJECT);
+			_exit(0);
+		}
+		EXPECT_EQ(0, child_status(pid));
+		sleep_us(2500000);
+		for (int i = 0; i < 2; i++)
+			counts[in_window][i] = figure(group_path("user", "memory.stat"),
+						      keys[i]) - before[i];
+		close(memory);
+		close(disk);
+		ASSERT_EQ(0, unmap(self->region, CHUNK, 3 * CHUNK));
+	}
+	EXPECT_LE(OBJECT / PAGE, counts[0][0]);
+	EXPECT_LT(0, counts[0][1]);
+	for (int i = 0; i < 2; i++) {
+		TH_LOG("%s: plain %ld, window %ld", keys[i], counts[0][i], counts[1][i]);
+		EXPECT_LE(counts[0][i] - counts[0][i] / 8, counts[1][i]);
+		EXPECT_GE(counts[0][i] + counts[0][i] / 8 + 64, counts[1][i]);
+		EXPECT_GE(64, figure(group_path("creator", "memory.stat"), keys[i]));
+	}
+}
+
 /* Committed_AS, in KiB, while a test's other memory hardly changes */
 static bool committed_since(long before, long bytes)
 {

@@ -122,6 +122,19 @@ static vm_fault_t mshare_guest_page(struct vm_area_struct *host_vma,
 }
 
 /*
+ * In its group's statistics a fault counts for the process that takes it, as
+ * elsewhere; the host mm, whose fault it was too, has no owner that it could
+ * count for. A fault that goes on elsewhere, by retrying, is major only once.
+ */
+static void mshare_count_fault(struct mm_struct *mm, vm_fault_t ret)
+{
+	if (ret & VM_FAULT_MAJOR)
+		count_memcg_event_mm(mm, PGMAJFAULT);
+	if (!(ret & VM_FAULT_RETRY))
+		count_memcg_event_mm(mm, PGFAULT);
+}
+
+/*
  * The process's lock is not held while the fault waits for I/O: the first
  * time (ALLOW_RETRY, not TRIED) it is dropped before the host's fault, and the
  * result is VM_FAULT_COMPLETED. An error must be returned with the lock held,
@@ -138,7 +151,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	struct mshare_link *link = vma->vm_private_data;
 	struct mshare_region *region = link->region;
 	bool guest = mshare_window_is_guest(vma);
-	struct mm_struct *host = region->host;
+	struct mm_struct *host = region->host, *mm = vma->vm_mm;
 	struct vm_area_struct *host_vma;
 	struct mshare_wait *wait = NULL;
 	struct mem_cgroup *old;
@@ -191,6 +204,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	if (!ret)
 		ret = handle_mm_fault(host_vma, offset, flags, regs);
 	set_active_memcg(old);
+	mshare_count_fault(mm, ret);
 
 	/* While the window, if it is still locked, or the link keeps the region */
 	mshare_host_account(region);
