@@ -304,7 +304,7 @@ static void mshare_window_open(struct vm_area_struct *vma)
 	struct mshare_region *region = parent->region;
 
 	vma->vm_private_data = mshare_link_get(region, vma->vm_mm,
-					       GFP_KERNEL | __GFP_NOFAIL);
+					       GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 	mshare_window_attach_all(region, vma);
 }
 
