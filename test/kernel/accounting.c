@@ -387,6 +387,105 @@ TEST_F(accounting, who_waits_for_memory_can_be_killed)
 	write_file(group_path("creator", "memory.max"), "max");
 }
 
+/*
+ * Whose region it is that has a group's memory is killed for it, not another
+ * that has less: what is mapped in a region counts as if it were mapped from
+ * tmpfs.
+ */
+TEST_F(accounting, the_oom_killer_finds_who_has_the_region)
+{
+	pid_t innocent, hog;
+	int ready[2];
+	char c;
+
+	if (group_create("creator"))
+		SKIP(return, "no memory cgroups: %m");
+	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "64M"));
+	write_file(group_path("creator", "memory.swap.max"), "0");
+	ASSERT_EQ(0, pipe(ready));
+	innocent = fork_on(-1);
+	if (innocent == 0) {
+		group_enter("creator");
+		fill(mmap(NULL, 8 * MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		     8 * MIB);
+		write(ready[1], "", 1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(1, read(ready[0], &c, 1));
+	hog = fork_on(-1);
+	if (hog == 0) {
+		group_enter("creator");
+		self->region = region(1);
+		create_anon(self->region, 0, 128 * MIB, RW);
+		fill(window(self->region, 1, RW), 128 * MIB);
+		_exit(0);
+	}
+	EXPECT_EQ(SIGKILL, WTERMSIG(child_status(hog)));
+	EXPECT_EQ(0, waitpid(innocent, NULL, WNOHANG));
+	kill(innocent, SIGKILL);
+	child_status(innocent);
+}
+
+static long rss_shmem(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	return figure(path, "RssShmem") * 1024;
+}
+
+/* About all of it, as the processes are told by steps */
+static bool rss_is(pid_t pid, long before, long bytes)
+{
+	long rss = rss_shmem(pid) - before;
+
+	return rss >= bytes - bytes / 8 - 2 * (long)MIB &&
+		rss <= bytes + bytes / 8 + 2 * (long)MIB;
+}
+
+/* Each process that has a window has the region's pages, and once only. */
+TEST_F(accounting, resident_pages_are_each_sharers)
+{
+	long before = rss_shmem(getpid());
+	int disk = disk_file(OBJECT, true);
+	pid_t child;
+	char *p, *q;
+
+	self->region = region(1);
+	ASSERT_LE(0, self->region);
+	ASSERT_LE(0, disk);
+	ASSERT_EQ(0, create_anon(self->region, 0, OBJECT, RW));
+	ASSERT_EQ(0, create_file(self->region, CHUNK, OBJECT, RW, disk, 0));
+	p = window(self->region, 1, RW);
+	child = fork_on(-1);
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	EXPECT_TRUE(rss_is(getpid(), before, 0));
+	fill(p, OBJECT);
+	EXPECT_TRUE(rss_is(getpid(), before, OBJECT));
+	EXPECT_TRUE(rss_is(child, 0, OBJECT));
+	fill(p + CHUNK, OBJECT);
+	q = window(self->region, 1, PROT_READ);
+	EXPECT_TRUE(rss_is(getpid(), before, 2 * OBJECT));
+	EXPECT_TRUE(rss_is(child, 0, 2 * OBJECT));
+	kill(child, SIGKILL);
+	child_status(child);
+	child = fork_on(-1);
+	if (child == 0)
+		_exit(!rss_is(getpid(), 0, 2 * OBJECT));
+	EXPECT_EQ(0, child_status(child));
+	ASSERT_EQ(0, unmap(self->region, 0, CHUNK));
+	EXPECT_TRUE(rss_is(getpid(), before, OBJECT));
+	munmap(p, SLOT);
+	EXPECT_TRUE(rss_is(getpid(), before, OBJECT));
+	munmap(q, SLOT);
+	EXPECT_TRUE(rss_is(getpid(), before, 0));
+	close(disk);
+}
+
 TEST_F(accounting, page_tables_are_counted_once)
 {
 	long start = meminfo_kb("PageTables"), one, idle, users;

@@ -108,6 +108,7 @@ void mshare_host_account(struct mshare_region *region)
 
 	mshare_fs_recount(region, &region->tables,
 			  max(tables, atomic_long_read(&region->reserved)));
+	mshare_rss_update(region);
 }
 
 /* @vma is a locked one of the host; only what was not reserved can grow. */

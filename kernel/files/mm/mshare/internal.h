@@ -167,9 +167,10 @@ struct mshare_events {
  * @tables: bytes counted in @fs for page tables
  * @reserved: those that anonymous objects may need, of which some are there
  * @flusher: the task that will flush by itself what it is changing
- * @links_lock: protects @links, @nr_links
+ * @links_lock: protects @links, @nr_links and @rss
  * @links: the mms that have windows
  * @nr_links: their number
+ * @rss: pages that each of these mms has been told to have of the region
  * @windows: VMAs that map the region
  * @wait_lock: protects the waits of all links, and @waiting to @writers
  * @waiting: accesses that wait for the protection to change
@@ -198,9 +199,10 @@ struct mshare_region {
 	atomic_long_t reserved;
 	struct task_struct *flusher;
 
-	spinlock_t links_lock;		/* the two below; a leaf */
+	spinlock_t links_lock;		/* the three below; a leaf */
 	struct list_head links;
 	unsigned long nr_links;
+	long rss;
 
 	spinlock_t wait_lock;		/* the four below, and links' waits */
 	struct list_head waiting;
@@ -329,6 +331,7 @@ vm_fault_t mshare_window_attach(struct mshare_region *region,
 				struct vm_area_struct *vma,
 				unsigned long address);
 void mshare_link_put(struct mshare_link *link);
+void mshare_rss_update(struct mshare_region *region);
 
 static inline unsigned long mshare_window_offset(struct vm_area_struct *vma,
 						 unsigned long address)
