@@ -28,6 +28,24 @@ bool mshare_allowed(struct mshare_region *region,
 	return chunk && mshare_grants(mshare_granted(chunk, host_vma), access);
 }
 
+/* Is the page table there that a leaf for @offset goes into? */
+static bool mshare_has_table(struct mshare_region *region, unsigned long offset)
+{
+	pud_t pud;
+
+	pud = READ_ONCE(*pud_offset(p4d_offset(pgd_offset(region->host, offset),
+					       offset), offset));
+	return pud_present(pud) && !pmd_none(*pmd_offset(&pud, offset));
+}
+
+/* What the page cache has for @offset: a folio, a swap entry, or NULL */
+static void *mshare_cached(struct vm_area_struct *host_vma,
+			   unsigned long offset)
+{
+	return xa_load(&host_vma->vm_file->f_mapping->i_pages,
+		       linear_page_index(host_vma, offset));
+}
+
 /*
  * Does size= allow what a fault here may take: a page table, or a page of an
  * object that was not reserved? Only at the limit it is worth looking. What
@@ -38,7 +56,6 @@ bool mshare_fault_fits(struct mshare_region *region,
 		       struct vm_area_struct *host_vma, unsigned long offset)
 {
 	struct mshare_anon *anon = mshare_vma_anon(host_vma);
-	pud_t pud;
 
 	/* all was counted, or nothing */
 	if (is_vm_hugetlb_page(host_vma) || (anon && anon->reserved))
@@ -46,13 +63,61 @@ bool mshare_fault_fits(struct mshare_region *region,
 	mshare_anon_account(region, host_vma);
 	if (likely(mshare_fs_fits(region->fs, PAGE_SIZE)))
 		return true;
-	pud = READ_ONCE(*pud_offset(p4d_offset(pgd_offset(region->host, offset),
-					       offset), offset));
-	if (!pud_present(pud) || pmd_none(*pmd_offset(&pud, offset)))
+	return mshare_has_table(region, offset) &&
+		(!anon || mshare_cached(host_vma, offset));
+}
+
+/*
+ * Does the creator's group have room for what a fault may take, or can some be
+ * made without killing? Charged for a moment, which tells nobody.
+ */
+static bool mshare_group_has_room(struct mshare_region *region)
+{
+	const unsigned int order = PAGE_ALLOC_COSTLY_ORDER;
+	struct mem_cgroup *old = set_active_memcg(region->memcg);
+	struct page *pages;
+
+	pages = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL |
+			    __GFP_NOWARN, order);
+	set_active_memcg(old);
+	if (pages)
+		__free_pages(pages, order);
+	return pages;
+}
+
+/**
+ * mshare_out_of_memory - is there nobody left to be killed?
+ * @region: the region, at whose group's cost a fault got VM_FAULT_OOM
+ *
+ * The OOM killer was there before. That is VM_FAULT_OOM for good only where it
+ * found nobody, and has said so in the log; tried again, it would say so again
+ * and again. A task that is being killed, or waits for a group of cgroup v1
+ * without OOM killer, is not concerned.
+ */
+bool mshare_out_of_memory(struct mshare_region *region)
+{
+	if (fatal_signal_pending(current) || task_in_memcg_oom(current) ||
+	    mshare_group_has_room(region))
 		return false;
-	return !anon ||
-		xa_load(&host_vma->vm_file->f_mapping->i_pages,
-			linear_page_index(host_vma, offset));
+	WRITE_ONCE(region->starved, true);
+	return true;
+}
+
+/* Was that so, is it still, and would a fault here take memory? */
+bool mshare_fault_starves(struct mshare_region *region,
+			  struct vm_area_struct *host_vma, unsigned long offset)
+{
+	void *cached;
+
+	if (likely(!READ_ONCE(region->starved)) || is_vm_hugetlb_page(host_vma))
+		return false;
+	cached = mshare_cached(host_vma, offset);
+	if (cached && !xa_is_value(cached) && mshare_has_table(region, offset))
+		return false;
+	if (!mshare_group_has_room(region))
+		return true;
+	WRITE_ONCE(region->starved, false);
+	return false;
 }
 
 /*
@@ -181,7 +246,8 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 			    mshare_fault_access(flags)))
 		ret = regs ? mshare_deny(vma, address, host_vma, flags, &wait) :
 			     VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
-	if (!ret && !mshare_fault_fits(region, host_vma, offset))
+	if (!ret && (!mshare_fault_fits(region, host_vma, offset) ||
+		     (!guest && mshare_fault_starves(region, host_vma, offset))))
 		ret = VM_FAULT_SIGBUS;
 	if (ret) {
 		mshare_unlock_host(host, host_vma, flags);
@@ -205,6 +271,8 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 		ret = handle_mm_fault(host_vma, offset, flags, regs);
 	set_active_memcg(old);
 	mshare_count_fault(mm, ret);
+	if (ret & VM_FAULT_OOM && !guest && mshare_out_of_memory(region))
+		ret = (ret & ~VM_FAULT_OOM) | VM_FAULT_SIGBUS;
 
 	/* While the window, if it is still locked, or the link keeps the region */
 	mshare_host_account(region);

@@ -167,6 +167,7 @@ struct mshare_events {
  * @tables: bytes counted in @fs for page tables
  * @reserved: those that anonymous objects may need, of which some are there
  * @flusher: the task that will flush by itself what it is changing
+ * @starved: @memcg had no memory left, and nobody whom the OOM killer could take
  * @links_lock: protects @links, @nr_links and @rss
  * @links: the mms that have windows
  * @nr_links: their number
@@ -198,6 +199,7 @@ struct mshare_region {
 	atomic_long_t tables;
 	atomic_long_t reserved;
 	struct task_struct *flusher;
+	bool starved;
 
 	spinlock_t links_lock;		/* the three below; a leaf */
 	struct list_head links;
@@ -386,6 +388,9 @@ bool mshare_allowed(struct mshare_region *region,
 		    unsigned long access);
 bool mshare_fault_fits(struct mshare_region *region,
 		       struct vm_area_struct *host_vma, unsigned long offset);
+bool mshare_fault_starves(struct mshare_region *region,
+			  struct vm_area_struct *host_vma, unsigned long offset);
+bool mshare_out_of_memory(struct mshare_region *region);
 
 /* advise.c */
 int mshare_populate(struct mshare_region *region, unsigned long start,
