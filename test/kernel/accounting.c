@@ -228,7 +228,11 @@ TEST_F(accounting, faults_are_in_the_groups_statistics)
 		TH_LOG("%s: plain %ld, window %ld", keys[i], counts[0][i], counts[1][i]);
 		EXPECT_LE(counts[0][i] - counts[0][i] / 8, counts[1][i]);
 		EXPECT_GE(counts[0][i] + counts[0][i] / 8 + 64, counts[1][i]);
-		EXPECT_GE(64, figure(group_path("creator", "memory.stat"), keys[i]));
+		/* as a module, mshare has a host mm whose owner's group counts too */
+		if (access("/sys/module/mshare/initstate", F_OK)) {
+			EXPECT_GE(64, figure(group_path("creator", "memory.stat"),
+					     keys[i]));
+		}
 	}
 }
 
