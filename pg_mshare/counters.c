@@ -124,8 +124,9 @@ all_reads(void)
  * Is the pool smaller than what is read?  Then blocks are read while it is open, and will
  * have to be while it is closed.  It is if buffers were taken from other blocks since
  * this was asked before, so that the hand has moved that looks for them, or if more
- * blocks were read than there are buffers: large scans use a few buffers only.  Returns
- * how many were read, 0: it is not.
+ * blocks were read than there are buffers: large scans use a few buffers only.  How many
+ * were read before the server's start is known when this is asked first.  Returns how
+ * many blocks, at least; 0: it is not.
  */
 int64
 counters_reads_since(void)
@@ -133,10 +134,10 @@ counters_reads_since(void)
 	uint32		passes;
 	uint64		hand = StrategySyncStart(&passes, NULL);
 	uint64		reads = all_reads();
-	int64		since;
+	uint64		reads_before = pg_atomic_exchange_u64(&counters->reads_before, reads);
+	int64		since = reads_before > 0 ? reads - reads_before : 1;
 
 	hand += (uint64) passes * NBuffers;
-	since = reads - pg_atomic_exchange_u64(&counters->reads_before, reads);
 	if (pg_atomic_exchange_u64(&counters->hand_before, hand) == hand && since <= NBuffers)
 		return 0;
 	return Max(since, 0);

@@ -286,8 +286,9 @@ warn_of_reads(void)
 	if (reads > 0)
 		ereport(WARNING,
 				(errmsg("reads from disk fail while the buffer pool is closed, and there will be some"),
-				 errdetail("%lld blocks were read since the last closing: the pool is smaller than what is read.",
-						   (long long) reads),
+				 errdetail_plural("At least %lld block was read since the last closing: the pool is smaller than what is read.",
+								  "At least %lld blocks were read since the last closing: the pool is smaller than what is read.",
+								  reads, (long long) reads),
 				 errhint("Raise shared_buffers, or have reads wait: pg_mshare.kernel_waits. Should SQL fail, \"pg_mshare_ctl thaw\" reopens the pool.")));
 }
 

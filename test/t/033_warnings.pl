@@ -10,7 +10,7 @@ use Test::More;
 
 my $node = mshare_node('warnings', conf => "shared_buffers = 16MB\n");
 my $fails = kernel_waits($node) ne 'all';
-my $warning = qr/WARNING:  reads from disk fail while the buffer pool is closed, and there will be some\nDETAIL:  (\d+) blocks were read since the last closing/;
+my $warning = qr/WARNING:  reads from disk fail while the buffer pool is closed, and there will be some\nDETAIL:  At least (\d+) blocks? (?:was|were) read since the last closing/;
 
 # What a closing says; SQL may be no way out of it here
 sub close_by
@@ -40,6 +40,8 @@ unlike(close_by($_), $warning, "a pool that holds what is read: $_")
 $node->safe_psql('postgres', q{CREATE TABLE large AS SELECT g AS id, repeat('x', 500) AS filler FROM generate_series(1, 50000) g});
 $node->safe_psql('postgres', 'VACUUM; CHECKPOINT');
 $node->restart;
+# what was read before the server's start counts no more than what was before a closing
+unlike(close_by('SELECT pg_mshare_flip()'), $warning, 'the first closing after a start');
 for my $statement ('SELECT pg_mshare_flip()', q{SELECT pg_mshare_freeze('1 s')}, q{SELECT pg_mshare_watch('20 ms')})
 {
 	read_table('large', 'filler');
@@ -54,6 +56,6 @@ for my $statement ('SELECT pg_mshare_flip()', q{SELECT pg_mshare_freeze('1 s')},
 		unlike($err, $warning, "reads wait, so there is no warning: $statement");
 	}
 }
-unlike(close_by('SELECT pg_mshare_flip()'), qr/DETAIL:  \d{4,} blocks/, 'what was read before the last closing counts no more');
+unlike(close_by('SELECT pg_mshare_flip()'), qr/DETAIL:  At least \d{4,} blocks/, 'what was read before the last closing counts no more');
 
 done_testing();
