@@ -620,7 +620,7 @@ def _server_blocks(results, latencies, order, drawn):
         yield same_server_table(results)
         yield Fold("The arms", (arms_list(arms.SERVER, arms.in_order(results.arms(), arms.SERVER)),))
         yield Fold("Latency, faults, page tables, interrupts", (tps_counts_table(results),))
-    if any(row.flips_per_s for row in results.rows):
+    if any(row.flips_per_s and row.workload in OPEN_LOOP for row in results.rows):
         yield Heading("pgbench under whole-pool flips")
         yield Text("Flips are asked for at a fixed rate; the load runs as fast as it can.")
         busiest = max((clients for _, clients in results.pgbench_points()), default=0)
