@@ -23,7 +23,7 @@ use PostgreSQL::Test::Utils;
 
 my $node = mshare_node('header_lock',
 	init => { extra => ['--data-checksums'] },
-	conf => "pg_mshare.freeze_timeout = 60s\nfsync = off\n");
+	conf => "pg_mshare.freeze_timeout = 60s\nfsync = off\nlog_destination = 'stderr,csvlog'\n");
 is($node->safe_psql('postgres', 'SHOW data_checksums'), 'on', 'checksums are on');
 $node->safe_psql('postgres', 'CREATE TABLE t (id int, v int)');
 
@@ -108,6 +108,9 @@ my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC/, 'without a PANIC');
 my $under_lock = () = $log =~ /waits under a buffer header's lock/g;
 cmp_ok($under_lock, '>', 0, "writers that were parked under a header lock: $under_lock");
+# once by themselves, and once for csvlog, which is here too where there is no logger
+my $told = () = $log =~ /LOG:  pg_mshare: process \d+.* waits under a buffer header's lock/g;
+is(2 * $told, $under_lock, 'the freeze worker has told of each too');
 
 my ($offset, $worker);
 sub restart_with
