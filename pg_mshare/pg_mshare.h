@@ -81,6 +81,9 @@ typedef struct Provider
 	 */
 	char	   *(*map) (Size *bytes, Size *page_size, int elevel);
 
+	/* madvise() the whole pool; false with errno set */
+	bool		(*advise) (int advice);
+
 	/*
 	 * Publish the changes, ranges in order that do not overlap, and carry them
 	 * out; false with the reason in result.

@@ -6,7 +6,7 @@
  * The pool is mapped once, by the postmaster, and lives as long as it does:
  * every child inherits it at the same address, across crash restarts too.  The
  * syslogger survives such a restart with the old mapping, so a fresh pool each
- * time would leak the whole old one.
+ * time would leak the whole old one.  Its pages are given back instead.
  *
  * Which buffers have which protection is written down in a *plan*, in shared
  * memory of our own, because the logger detaches from the server's and because
@@ -115,6 +115,28 @@ pool_reopen(void)
 }
 
 /*
+ * What the pool holds after a crash is worth nothing, and its pages may be what the
+ * others were killed for: they go back to the system before anything else starts, as
+ * they do without us, when the server's whole shared memory is made anew.  The memory
+ * stays promised to the pool.
+ *
+ * Huge pages would go back without that: the reservation of one ends with the page, and
+ * whoever is faster has it.  They stay, being of no use to others anyway.
+ */
+static void
+pool_give_back(void)
+{
+	if (pool_page_size > sysconf(_SC_PAGESIZE))
+		return;
+	if (!provider->advise(MADV_REMOVE))
+		ereport(WARNING,
+				(errmsg("could not give back the buffer pool's memory after a crash: %m")));
+	if (mshare_populate && !provider->advise(MADV_POPULATE_WRITE))
+		ereport(WARNING,
+				(errmsg("could not populate the buffer pool after a crash: %m")));
+}
+
+/*
  * Called from the shared-memory startup hook, at the start of the postmaster
  * and at each crash restart.  No page is read or written before it returns, so
  * there is nothing to copy.
@@ -125,7 +147,10 @@ pool_startup(const Provider *wanted, bool fallback)
 	if (pool_base == NULL)
 		pool_map(wanted, fallback);
 	else
+	{
 		pool_reopen();
+		pool_give_back();
+	}
 
 	/* InitBufferPool() has just pointed it at the server's own area. */
 	BufferBlocks = pool_base;

@@ -219,6 +219,12 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 }
 
 static bool
+mprotect_advise(int advice)
+{
+	return madvise(pool_base, pool_mapped_bytes, advice) == 0;
+}
+
+static bool
 mprotect_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 				 FlipResult *result)
 {
@@ -251,6 +257,7 @@ mprotect_usage(ProviderUsage *usage)
 const Provider provider_mprotect = {
 	.name = "mprotect",
 	.map = mprotect_map,
+	.advise = mprotect_advise,
 	.protect = mprotect_protect,
 	.catch_up = mprotect_catch_up,
 	.usage = mprotect_usage,

@@ -180,16 +180,28 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 	return true;
 }
 
+static bool
+advise_bytes(int fd, Size bytes, int advice)
+{
+	struct mshare_advise advise = {
+		.size = bytes,
+		.advice = advice,
+	};
+
+	return ioctl(fd, MSHAREFS_ADVISE, &advise) == 0;
+}
+
+static bool
+region_advise(int advice)
+{
+	return advise_bytes(region_fd, pool_mapped_bytes, advice);
+}
+
 /* Allocate it all, with its page tables, or say why not. */
 static bool
 region_populate(int fd, Size bytes, int elevel)
 {
-	struct mshare_advise advise = {
-		.size = bytes,
-		.advice = MADV_POPULATE_WRITE,
-	};
-
-	if (ioctl(fd, MSHAREFS_ADVISE, &advise) == 0)
+	if (advise_bytes(fd, bytes, MADV_POPULATE_WRITE))
 		return true;
 	ereport(elevel,
 			(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -340,6 +352,7 @@ region_usage(ProviderUsage *usage)
 const Provider provider_mshare = {
 	.name = "mshare",
 	.map = region_provide,
+	.advise = region_advise,
 	.protect = region_protect,
 	.usage = region_usage,
 };
