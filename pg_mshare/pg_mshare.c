@@ -9,6 +9,7 @@
  * WAL buffers stay where they are.
  *
  *	pool.c					the mapping, and the plan of its protection
+ *	memory.c				what memory may be had, and why not more
  *	processes.c				every process that maps it, and how to reach it
  *	provider_mshare.c		flips by one ioctl() on an msharefs region
  *	provider_mprotect.c		flips by a signal to each process

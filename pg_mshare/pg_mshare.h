@@ -198,6 +198,19 @@ extern int	pool_ranges_limit(void);
 extern const char *protection_name(PoolProtection protection);
 
 /* ----------
+ * memory.c
+ * ----------
+ */
+#define MEMORY_HUGE_PAGE_SIZE ((Size) 2 * 1024 * 1024)
+
+extern bool memory_check_cgroup(Size bytes, int elevel);
+extern bool memory_check_huge_cgroup(Size bytes);
+extern int	memory_errhint(Size bytes, bool by_mmap);
+extern int	memory_errhint_huge(Size bytes, int sys_errno);
+extern uint64 memory_left_on(const char *path);
+extern Size memory_page_size(const void *address);
+
+/* ----------
  * processes.c
  * ----------
  */

@@ -6,7 +6,7 @@
  * Works on every kernel, and costs what it must: each process has page tables of
  * its own for the pool, and each has to be interrupted to rewrite them.
  *
- * The pool is a memfd mapped MAP_SHARED.  A flip publishes a plan and sends each
+ * The pool is anonymous shared memory.  A flip publishes a plan and sends each
  * process a real-time signal; the handler calls mprotect() and acknowledges
  * (processes.c).  All that the handler needs is mprotect(), atomics and futexes,
  * and it runs with all signals blocked, so that the mapping and the generation
@@ -45,11 +45,9 @@
 
 #include "pg_mshare.h"
 
-#ifndef MFD_HUGE_2MB
-#define MFD_HUGE_2MB		(21U << 26)
+#ifndef MAP_HUGE_2MB
+#define MAP_HUGE_2MB		(21 << 26)
 #endif
-
-#define HUGE_PAGE_SIZE		((Size) 2 * 1024 * 1024)
 
 /* Async-signal-safe */
 static int
@@ -143,22 +141,16 @@ install_flip_signal(void)
 	pthread_sigmask(SIG_UNBLOCK, &flip, NULL);
 }
 
-/* Map a memfd, or return NULL with errno set. */
+/*
+ * Map shared memory, or return NULL with errno set.  Like the server's own, and unlike
+ * a memfd, it is charged now and not page by page.
+ */
 static char *
-map_memfd(Size bytes, Size page_size)
+map_shared(Size bytes, int flags)
 {
-	int			flags = page_size == HUGE_PAGE_SIZE ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
-	int			fd = memfd_create("pg_mshare", MFD_CLOEXEC | flags);
-	char	   *base = MAP_FAILED;
-	int			save_errno;
+	char	   *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+							MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
 
-	if (fd < 0)
-		return NULL;
-	if (ftruncate(fd, bytes) == 0)
-		base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	save_errno = errno;
-	close(fd);
-	errno = save_errno;
 	return base == MAP_FAILED ? NULL : base;
 }
 
@@ -166,41 +158,46 @@ static char *
 mprotect_map(Size *bytes, Size *page_size, int elevel)
 {
 	char	   *base = NULL;
-	Size		small_page_size = sysconf(_SC_PAGESIZE);
 
 	if (mshare_huge_pages != POOL_HUGE_OFF)
 	{
-		Size		size = TYPEALIGN(HUGE_PAGE_SIZE, *bytes);
+		Size		size = TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, *bytes);
 
-		*page_size = HUGE_PAGE_SIZE;
-		base = map_memfd(size, *page_size);
+		if (memory_check_huge_cgroup(size))
+			base = map_shared(size, MAP_HUGETLB | MAP_HUGE_2MB);
 		if (base != NULL)
-			*bytes = size;
-		else if (mshare_huge_pages == POOL_HUGE_ON)
 		{
-			ereport(elevel,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("could not map %zu bytes of huge pages for shared buffers: %m",
-							size),
-					 errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to try or off.",
-							 size / HUGE_PAGE_SIZE)));
-			return NULL;
+			*bytes = size;
+			*page_size = MEMORY_HUGE_PAGE_SIZE;
 		}
 		else
-			ereport(LOG,
-					(errmsg("pg_mshare: no huge pages for shared buffers: %m")));
+		{
+			int			sys_errno = errno;
+			bool		on = mshare_huge_pages == POOL_HUGE_ON;
+
+			ereport(on ? elevel : LOG,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 on ? errmsg("could not map %zu bytes of huge pages for shared buffers: %m",
+								 size) :
+					 errmsg("pg_mshare: no huge pages for shared buffers: %m"),
+					 memory_errhint_huge(size, sys_errno)));
+			if (on)
+				return NULL;
+		}
 	}
 	if (base == NULL)
 	{
-		*page_size = small_page_size;
-		base = map_memfd(*bytes, *page_size);
+		if (!memory_check_cgroup(*bytes, elevel))
+			return NULL;
+		*page_size = sysconf(_SC_PAGESIZE);
+		base = map_shared(*bytes, 0);
 	}
 	if (base == NULL)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not map %zu bytes for shared buffers: %m", *bytes),
-				 errhint("Reduce shared_buffers, or raise the limit on address space (ulimit -v).")));
+				 memory_errhint(*bytes, true)));
 		return NULL;
 	}
 

@@ -34,7 +34,7 @@
 #define MAP_HUGE_2MB		(21 << 26)
 #endif
 
-#define HUGE_PAGE_SIZE		((Size) 2 * 1024 * 1024)
+#define PAGE_TABLE_ENTRIES	512
 
 int			region_fd = -1;
 
@@ -100,6 +100,7 @@ region_create(int elevel)
 	int			fd = open(mshare_path,
 						  O_TMPFILE | O_RDWR | O_CLOEXEC | O_NONBLOCK, 0600);
 	bool		no_space = fd < 0 && errno == ENOSPC;
+	bool		read_only = fd < 0 && errno == EROFS;
 
 	if (fd >= 0)
 		return fd;
@@ -116,8 +117,36 @@ region_create(int elevel)
 						 ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not create a region in \"%s\": %m", mshare_path),
 				 no_space ?
-				 errhint("The mount's limit nr_regions= is reached.") : 0));
+				 errhint("The mount's limit nr_regions= is reached.") :
+				 read_only ?
+				 errhint("The server sees that mount read-only. If its service manager makes it so (systemd: ProtectKernelTunables=, ProtectSystem=), add \"%s\" to ReadWritePaths=, or mount msharefs elsewhere, outside of /sys, and set pg_mshare.path.",
+						 mshare_path) : 0));
 	return -1;
+}
+
+/*
+ * Is there room below the mount's limit for the pool and the page tables that it will
+ * have?  Those come later, page by page, and whoever then finds no room dies.
+ */
+static bool
+mount_has_room(Size bytes, Size page_size, Size *needed)
+{
+	/* a table for each 512 pages, for each 512 of these, and the region's own */
+	Size		tables = bytes / page_size / PAGE_TABLE_ENTRIES + 1;
+
+	tables += tables / PAGE_TABLE_ENTRIES + 2;
+	*needed = bytes + tables * sysconf(_SC_PAGESIZE);
+	return *needed <= memory_left_on(mshare_path);
+}
+
+/* For ereport(): the mount's limit is reached */
+static int
+errhint_mount_size(Size needed)
+{
+	errdetail("The mount has %zu kB left, and %zu kB are needed, page tables included.",
+			  (Size) memory_left_on(mshare_path) / 1024, needed / 1024);
+	return errhint("Reduce shared_buffers, or raise the limit size= of the mount on \"%s\".",
+				   mshare_path);
 }
 
 /* Put anonymous shared memory at the region's start. */
@@ -137,47 +166,52 @@ region_create_mapping(int fd, Size bytes, int flags)
 static bool
 region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 {
+	Size		needed;
+	int			sys_errno;
+
 	if (mshare_huge_pages != POOL_HUGE_OFF)
 	{
-		Size		size = TYPEALIGN(HUGE_PAGE_SIZE, *bytes);
+		Size		size = TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, *bytes);
+		bool		on = mshare_huge_pages == POOL_HUGE_ON;
 
-		if (region_create_mapping(fd, size, MAP_HUGETLB | MAP_HUGE_2MB))
+		errno = ENOSPC;
+		if (mount_has_room(size, MEMORY_HUGE_PAGE_SIZE, &needed) &&
+			memory_check_huge_cgroup(size) &&
+			region_create_mapping(fd, size, MAP_HUGETLB | MAP_HUGE_2MB))
 		{
 			*bytes = size;
-			*page_size = HUGE_PAGE_SIZE;
+			*page_size = MEMORY_HUGE_PAGE_SIZE;
 			return true;
 		}
-		if (mshare_huge_pages == POOL_HUGE_ON)
-		{
-			bool		unsupported = errno == EOPNOTSUPP;
-
-			ereport(elevel,
-					(errcode(unsupported ? ERRCODE_FEATURE_NOT_SUPPORTED :
-							 ERRCODE_OUT_OF_MEMORY),
-					 errmsg("could not map %zu bytes of huge pages into the region: %m",
-							size),
-					 unsupported ?
-					 errhint("This kernel's msharefs has no huge pages. Set pg_mshare.huge_pages to try or off.") :
-					 errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to try or off.",
-							 size / HUGE_PAGE_SIZE)));
+		sys_errno = errno;
+		ereport(on ? elevel : LOG,
+				(errcode(sys_errno == EOPNOTSUPP ? ERRCODE_FEATURE_NOT_SUPPORTED :
+						 ERRCODE_OUT_OF_MEMORY),
+				 on ? errmsg("could not map %zu bytes of huge pages into the region: %m",
+							 size) :
+				 errmsg("pg_mshare: no huge pages for shared buffers: %m"),
+				 sys_errno == ENOSPC ? errhint_mount_size(needed) :
+				 memory_errhint_huge(size, sys_errno)));
+		if (on)
 			return false;
-		}
-		ereport(LOG,
-				(errmsg("pg_mshare: no huge pages for shared buffers: %m")));
 	}
 
-	*page_size = sysconf(_SC_PAGESIZE);
-	if (!region_create_mapping(fd, *bytes, 0))
-	{
-		ereport(elevel,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("could not map %zu bytes of shared memory into the region: %m",
-						*bytes),
-				 errhint("Reduce shared_buffers, or raise the limit size= of the mount on \"%s\".",
-						 mshare_path)));
+	if (!memory_check_cgroup(*bytes, elevel))
 		return false;
-	}
-	return true;
+	*page_size = sysconf(_SC_PAGESIZE);
+	errno = ENOSPC;
+	if (mount_has_room(*bytes, *page_size, &needed) &&
+		region_create_mapping(fd, *bytes, 0))
+		return true;
+
+	sys_errno = errno;
+	ereport(elevel,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("could not map %zu bytes of shared memory into the region: %m",
+					*bytes),
+			 sys_errno == ENOSPC ? errhint_mount_size(needed) :
+			 memory_errhint(*bytes, false)));
+	return false;
 }
 
 static bool
@@ -272,10 +306,16 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 
 	window = TYPEALIGN(granule, *bytes);
 	if (ftruncate(fd, window) < 0)
+	{
+		bool		limited = errno == EFBIG;
+
 		ereport(elevel,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not set the size of the region to %zu GB: %m",
-						window >> 30)));
+						window >> 30),
+				 limited ?
+				 errhint("Start the server with \"ulimit -f unlimited\" (LimitFSIZE=infinity under systemd): to this kernel a region's size is a file's, though no file grows.") : 0));
+	}
 	else if (region_fill(fd, bytes, page_size, elevel) &&
 			 (!mshare_populate || region_populate(fd, *bytes, elevel)))
 		base = region_map(fd, window, elevel);

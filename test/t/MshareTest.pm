@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
-  kernel_waits pool_digest worker_pid
+  kernel_waits pool_digest worker_pid set_vm start_limited
   wait_until waiters prewarm shmem_kb bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
@@ -153,6 +153,27 @@ sub worker_pid
 	my ($node) = @_;
 	return $node->safe_psql('postgres',
 		"SELECT pid FROM pg_mshare_backends WHERE backend_type = 'pg_mshare freeze worker'");
+}
+
+# Set what is below /proc/sys/vm; only the guest has a pipe for that, see test/extension.
+sub set_vm
+{
+	my ($name, $value) = @_;
+
+	append_to_file('/var/tmp/sysctl', "$name $value\n");
+	wait_until(10, sub { slurp_file("/proc/sys/vm/$name") == $value })
+	  or die "vm.$name is not $value";
+}
+
+# Start a server by a command that takes pg_ctl's as its arguments; is it up?
+sub start_limited
+{
+	my ($node, @command) = @_;
+	my $up = system(@command, $node->installed_command('pg_ctl'), '-s', '-w',
+		'-D', $node->data_dir, '-l', $node->logfile, 'start') == 0;
+
+	$node->_update_pid(1) if $up;
+	return $up;
 }
 
 # Poll a condition; the number of seconds it took, or undef.

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * memory.c
+ *	  What memory the server may have, and why it gets no more.
+ *
+ * The pool is had when the server starts, or the server does not start: whoever
+ * touched a page that cannot be had would die of SIGBUS, again after each restart.
+ * So all of it is charged when it is mapped, and a refusal says which limit it was.
+ *
+ * A memory cgroup cannot be charged before pages are there, and a server may do
+ * with less of its pool than all: so it is told, and refused only if the pool is to
+ * be populated.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "pg_mshare.h"
+
+#define CGROUP_ROOT		"/sys/fs/cgroup"
+
+/* The number in a file that holds nothing else, or after a name in one that does */
+static bool
+read_number(const char *path, const char *name, uint64 *number)
+{
+	FILE	   *file = fopen(path, "r");
+	char		line[256];
+	Size		length = name == NULL ? 0 : strlen(name);
+	bool		found = false;
+
+	if (file == NULL)
+		return false;
+	while (!found && fgets(line, sizeof(line), file) != NULL)
+		found = (length == 0 || strncmp(line, name, length) == 0) &&
+			sscanf(line + length, "%" INT64_MODIFIER "u", number) == 1;
+	fclose(file);
+	return found;
+}
+
+/* In /proc/meminfo */
+static uint64
+meminfo_bytes(const char *name)
+{
+	uint64		kb = 0;
+
+	read_number("/proc/meminfo", name, &kb);
+	return kb * 1024;
+}
+
+/* The group of this process in the unified hierarchy, as a path; "" if there is none */
+static void
+cgroup_path(char path[MAXPGPATH])
+{
+	FILE	   *file = fopen("/proc/self/cgroup", "r");
+	char		line[MAXPGPATH];
+
+	path[0] = '\0';
+	if (file == NULL)
+		return;
+	while (fgets(line, sizeof(line), file) != NULL)
+	{
+		if (strncmp(line, "0::/", 4) == 0)
+		{
+			line[strcspn(line, "\n")] = '\0';
+			snprintf(path, MAXPGPATH, "%s%s", CGROUP_ROOT, line + 3);
+		}
+	}
+	fclose(file);
+}
+
+/*
+ * The least that a file says of the group and those above it; PG_UINT64_MAX: no limit.
+ * "group" gets the group that says so.
+ */
+static uint64
+cgroup_limit(const char *name, char group[MAXPGPATH])
+{
+	char		path[MAXPGPATH];
+	char		file[MAXPGPATH + 64];
+	uint64		least = PG_UINT64_MAX;
+	uint64		limit;
+
+	for (cgroup_path(path); strlen(path) >= strlen(CGROUP_ROOT);
+		 *strrchr(path, '/') = '\0')
+	{
+		snprintf(file, sizeof(file), "%s/%s", path, name);
+		if (read_number(file, NULL, &limit) && limit < least)
+		{
+			least = limit;
+			strlcpy(group, path, MAXPGPATH);
+		}
+	}
+	return least;
+}
+
+/*
+ * Is there room in the memory cgroup?  Reports at elevel and returns false if there
+ * is not and all of it is wanted now.
+ */
+bool
+memory_check_cgroup(Size bytes, int elevel)
+{
+	char		group[MAXPGPATH];
+	char		unused[MAXPGPATH];
+	uint64		limit = cgroup_limit("memory.max", group);
+	uint64		swap;
+
+	if (limit >= bytes)
+		return true;
+	swap = Min(cgroup_limit("memory.swap.max", unused), meminfo_bytes("SwapTotal:"));
+	if (limit + swap >= bytes)
+		return true;
+
+	ereport(mshare_populate ? elevel : WARNING,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("the memory cgroup has no room for %zu MB of shared buffers",
+					bytes >> 20),
+			 errdetail("memory.max of \"%s\" is %zu MB, and %zu MB of swap space may be used.",
+					   group, (Size) limit >> 20,
+					   (Size) swap >> 20),
+			 mshare_populate ?
+			 errhint("Raise memory.max (MemoryMax= under systemd), or reduce shared_buffers.") :
+			 errhint("Processes will be killed when the buffers are used. Raise memory.max (MemoryMax= under systemd), or reduce shared_buffers.")));
+	return !mshare_populate;
+}
+
+/* May as many huge pages be used as have been reserved?  Else false, with errno set. */
+bool
+memory_check_huge_cgroup(Size bytes)
+{
+	char		group[MAXPGPATH];
+
+	if (cgroup_limit("hugetlb.2MB.max", group) >= bytes)
+		return true;
+	errno = EDQUOT;
+	return false;
+}
+
+/*
+ * For ereport(): why that much memory was refused with ENOMEM.  "by_mmap": address
+ * space was asked for too.
+ */
+int
+memory_errhint(Size bytes, bool by_mmap)
+{
+	struct rlimit limit;
+	struct sysinfo system;
+	uint64		mode = 0;
+	uint64		used = 0;
+
+	read_number("/proc/self/statm", NULL, &used);
+	used *= sysconf(_SC_PAGESIZE);
+	if (by_mmap && getrlimit(RLIMIT_AS, &limit) == 0 &&
+		limit.rlim_cur != RLIM_INFINITY && used + bytes > limit.rlim_cur)
+	{
+		errdetail("The limit on address space is %zu kB.",
+				  (Size) limit.rlim_cur / 1024);
+		return errhint("Start the server with \"ulimit -v unlimited\" (LimitAS=infinity under systemd), or reduce shared_buffers.");
+	}
+
+	if (read_number("/proc/sys/vm/overcommit_memory", NULL, &mode) && mode == 2)
+	{
+		uint64		allowed = meminfo_bytes("CommitLimit:");
+		uint64		committed = meminfo_bytes("Committed_AS:");
+
+		errdetail("vm.overcommit_memory is 2, and %zu MB of %zu MB are promised to others and to the server's own area.",
+				  (Size) committed >> 20,
+				  (Size) allowed >> 20);
+		return errhint("Reduce shared_buffers, or raise vm.overcommit_ratio or vm.overcommit_kbytes: shared_buffers counts twice, as the server's own area keeps the place that the pool has left.");
+	}
+
+	if (sysinfo(&system) == 0)
+		errdetail("The system has %zu MB of memory and swap space.",
+				  (Size) (system.totalram + system.totalswap) * system.mem_unit >> 20);
+	return errhint("Reduce shared_buffers.");
+}
+
+/* For ereport(): why huge pages were refused */
+int
+memory_errhint_huge(Size bytes, int sys_errno)
+{
+	const char *pool_2mb = "/sys/kernel/mm/hugepages/hugepages-2048kB";
+	char		path[MAXPGPATH];
+	char		group[MAXPGPATH];
+	uint64		free = 0;
+	uint64		reserved = 0;
+	uint64		limit;
+
+	if (sys_errno == EOPNOTSUPP || sys_errno == ENODEV)
+		return errhint("This kernel has no huge pages of 2 MB for shared memory. Set huge_pages and pg_mshare.huge_pages to off.");
+
+	limit = Min(cgroup_limit("hugetlb.2MB.rsvd.max", path),
+				cgroup_limit("hugetlb.2MB.max", group));
+	if (limit < bytes)
+	{
+		errdetail("The server's cgroup may have %zu MB of huge pages.",
+				  (Size) limit >> 20);
+		return errhint("Raise hugetlb.2MB.max and hugetlb.2MB.rsvd.max of the cgroup, or set huge_pages and pg_mshare.huge_pages to off.");
+	}
+
+	snprintf(path, sizeof(path), "%s/free_hugepages", pool_2mb);
+	read_number(path, NULL, &free);
+	snprintf(path, sizeof(path), "%s/resv_hugepages", pool_2mb);
+	read_number(path, NULL, &reserved);
+	errdetail("Of huge pages of 2 MB %zu are free.",
+			  (Size) (free - Min(free, reserved)));
+	return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set huge_pages and pg_mshare.huge_pages to try or off.",
+				   bytes / MEMORY_HUGE_PAGE_SIZE);
+}
+
+/* What is left of a file system of limited size; PG_UINT64_MAX: not known */
+uint64
+memory_left_on(const char *path)
+{
+	struct statfs stat;
+
+	if (statfs(path, &stat) < 0)
+		return PG_UINT64_MAX;
+	return (uint64) stat.f_bavail * stat.f_bsize;
+}
+
+/* The pages that what is mapped at an address is made of, huge or not; 0: not known */
+Size
+memory_page_size(const void *address)
+{
+	FILE	   *file = fopen("/proc/self/smaps", "r");
+	char		line[1024];
+	bool		here = false;
+	unsigned long start;
+	unsigned long end;
+	Size		kb = 0;
+
+	if (file == NULL)
+		return 0;
+	while (kb == 0 && fgets(line, sizeof(line), file) != NULL)
+	{
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (unsigned long) address && (unsigned long) address < end;
+		else if (here && sscanf(line, "KernelPageSize: %zu kB", &kb) != 1)
+			kb = 0;
+	}
+	fclose(file);
+	return kb * 1024;
+}
