@@ -211,7 +211,7 @@ memory_errhint_huge(Size bytes, int sys_errno)
 	read_number(path, NULL, &reserved);
 	errdetail("Of huge pages of 2 MB %zu are free.",
 			  (Size) (free - Min(free, reserved)));
-	return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set huge_pages and pg_mshare.huge_pages to try or off.",
+	return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, and set huge_pages to off, as the server's own area takes them first. Or set pg_mshare.huge_pages to off.",
 				   bytes / MEMORY_HUGE_PAGE_SIZE);
 }
 

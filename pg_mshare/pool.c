@@ -52,6 +52,7 @@ static void
 pool_map(const Provider *wanted, bool fallback)
 {
 	Size		bytes = (Size) NBuffers * BLCKSZ;
+	Size		stock_page_size = memory_page_size(BufferBlocks);
 	PoolControl *control;
 	char	   *base;
 
@@ -90,8 +91,10 @@ pool_map(const Provider *wanted, bool fallback)
 					   "All processes share page tables of %zu kB, once all of it is touched." :
 					   "Each process has page tables of its own, of %zu kB once it has touched all of it.",
 					   bytes / pool_page_size * PAGE_TABLE_ENTRY_BYTES / 1024),
-			 huge_pages == HUGE_PAGES_ON ?
-			 errhint("huge_pages = on reserves huge pages for the server's own buffer area too, which stays unused. Set huge_pages to off or try, and pg_mshare.huge_pages to on.") : 0));
+			 stock_page_size > sysconf(_SC_PAGESIZE) ?
+			 errhint("huge_pages = %s has reserved huge pages for the server's own area, in which the pool's place stays unused. Set huge_pages to off, and pg_mshare.huge_pages to on to have the pool in %zu huge pages of 2 MB.",
+					 huge_pages == HUGE_PAGES_ON ? "on" : "try",
+					 TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, bytes) / MEMORY_HUGE_PAGE_SIZE) : 0));
 }
 
 /* The server starts again after a crash: everything may be half closed. */

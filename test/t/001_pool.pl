@@ -91,13 +91,13 @@ $session->quit;
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT sum(i) FROM t'), '5000050000', 'the data survives a restart');
 
-# 12. huge_pages = on would reserve the pool twice
+# 12. huge_pages = on reserves the place that the pool has left
 $node->append_conf('postgresql.conf', 'huge_pages = on');
 $node->stop;
 my $offset = -s $node->logfile;
 my $started = $node->start(fail_ok => 1);
 my $said = slurp_file($node->logfile, $offset);
-like($said, qr/HINT:  huge_pages = on reserves/, 'huge_pages = on is told')
+like($said, qr/HINT:  huge_pages = on has reserved/, 'huge_pages = on is told')
   if $started;
 like($said, qr/could not map anonymous shared memory/, 'huge_pages = on finds none, before us')
   if !$started;
