@@ -66,36 +66,6 @@ denials_fd(void)
 	return fault_mode_has_events() ? region_fd : -1;
 }
 
-/* ProcArrayLock is not for us: its holder might be stopped. */
-static PGPROC *
-find_proc(int pid)
-{
-	for (int i = 0; i < ProcGlobal->allProcCount; i++)
-	{
-		if (ProcGlobal->allProcs[i].pid == pid)
-			return &ProcGlobal->allProcs[i];
-	}
-	return NULL;
-}
-
-/*
- * What can be seen without a lock: the server's lists of backends take one, and wait
- * for who is about to change his entry.  The rest is left to who reads the fault log.
- */
-static BackendType
-proc_backend_type(const PGPROC *proc)
-{
-	if (proc == NULL)
-		return B_INVALID;
-	if (proc->procgloballist == &ProcGlobal->freeProcs)
-		return B_BACKEND;
-	if (proc->procgloballist == &ProcGlobal->walsenderFreeProcs)
-		return B_WAL_SENDER;
-	if (proc->procgloballist == &ProcGlobal->bgworkerFreeProcs)
-		return B_BG_WORKER;
-	return B_INVALID;
-}
-
 /* Change another process's wait event, unless it has just done so itself. */
 static bool
 replace_wait_event(PGPROC *proc, uint32 from, uint32 to)
@@ -203,7 +173,7 @@ note_denial(const struct mshare_event *event, TimestampTz now, uint64 now_ns)
 	if (fault.buffer >= NBuffers)
 		return;					/* the rest of the last huge page */
 
-	proc = find_proc(fault.pid);
+	proc = process_find_proc(fault.pid);
 	fault.backend_type = proc_backend_type(proc);
 	fault_name_block(&fault);
 	number = fault_log_add(&fault);

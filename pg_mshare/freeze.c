@@ -24,12 +24,18 @@
  * that this happens within one closing it gives the closing up.
  *
  * Locking: the LWLock "lock" serialises changes of protection and is held while
- * one is under way, but not while the pool merely stays closed.  The spinlock
+ * one is under way, but not while the pool merely stays closed.  Waiting for it can be
+ * cancelled; "lock_released" is broadcast when it is let go of in the ordinary way, and
+ * who waits looks again after a moment anyhow.  The spinlock
  * "mutex" guards the few words that say what is closed and until when, so that the
  * worker can look at them while a change is under way.  If whoever holds the
  * LWLock is stopped for longer than the closing may last, the worker goes ahead
  * without it: a change of protection is complete in itself, and the one that was
  * overtaken notices when it goes on.
+ *
+ * A closing that is under way waits for processes to answer (processes.c).  It is given
+ * up if they do not, if its session is cancelled, or if somebody wants to reopen the
+ * pool meanwhile: "unwanted" is its serial then.
  *
  * SPDX-License-Identifier: PostgreSQL
  *
@@ -63,6 +69,13 @@
 
 /* How long the worker waits for the lock before it goes ahead without */
 #define LOCK_TIMEOUT_US		INT64CONST(1000000)
+
+/* How long the holder of the lock may keep others waiting that want to open the pool */
+#define CLOSING_PATIENCE_US	INT64CONST(100000)
+
+/* How often the lock is tried, by who waits for it and by who holds the pool closed */
+#define LOCK_CHECK_MS		10
+#define LOCK_RETRY_US		100
 
 /* How long before its deadline a closing ends itself, so that the worker need not */
 #define OWN_END_US			50000
@@ -98,13 +111,14 @@ typedef struct Closing
 typedef struct FreezeShared
 {
 	LWLock	   *lock;
-	ConditionVariable flip_ended;
+	ConditionVariable lock_released;
 	pg_atomic_uint32 urgent;	/* a process is parked under a header lock */
 	int			worker_pid;		/* 0: nobody is left to reopen anything */
 
 	slock_t		mutex;			/* guards what follows */
 	PGPROC	   *worker;			/* NULL: close nothing */
 	int64		worker_wakes_at;	/* monotonic_us() */
+	uint64		unwanted;		/* serial of a closing that is to be given up */
 	Closing		closing;
 } FreezeShared;
 
@@ -134,7 +148,7 @@ freeze_startup(void)
 	shared = ShmemInitStruct("pg_mshare", sizeof(FreezeShared), &found);
 	memset(shared, 0, sizeof(*shared));
 	shared->lock = &GetNamedLWLockTranche("pg_mshare")->lock;
-	ConditionVariableInit(&shared->flip_ended);
+	ConditionVariableInit(&shared->lock_released);
 	pg_atomic_init_u32(&shared->urgent, 0);
 	SpinLockInit(&shared->mutex);
 }
@@ -238,6 +252,35 @@ closing_is(uint64 serial)
 	return now.kind != CLOSING_NONE && now.serial == serial;
 }
 
+static void
+unlock(void)
+{
+	LWLockRelease(shared->lock);
+	ConditionVariableBroadcast(&shared->lock_released);
+}
+
+/* The closing that is under way is to be given up, if it is still that one. */
+static void
+closing_give_up(uint64 serial)
+{
+	SpinLockAcquire(&shared->mutex);
+	shared->unwanted = serial;
+	SpinLockRelease(&shared->mutex);
+}
+
+/* Asked by who is closing, while it waits for other processes */
+bool
+closing_is_unwanted(void)
+{
+	bool		unwanted;
+
+	SpinLockAcquire(&shared->mutex);
+	unwanted = shared->closing.kind != CLOSING_NONE &&
+		shared->closing.serial == shared->unwanted;
+	SpinLockRelease(&shared->mutex);
+	return unwanted || QueryCancelPending || ProcDiePending || ShutdownRequestPending;
+}
+
 static bool
 worker_is_running(void)
 {
@@ -274,7 +317,6 @@ closing_forget(void)
 	waits -= shared->closing.waits_before;
 	counters_opened();
 	SpinLockRelease(&shared->mutex);
-	ConditionVariableBroadcast(&shared->flip_ended);
 	return waits;
 }
 
@@ -296,8 +338,8 @@ reopen(const PoolRange *ranges, int nranges, FlipResult *result)
 		ereport(WARNING,
 				(errmsg("not every process has reopened the buffer pool: %m"),
 				 result->pid != 0 ?
-				 errdetail("Process %d did not answer; it will when it runs again.",
-						   result->pid) : 0));
+				 errdetail("No answer came from %s; it will when it runs again.",
+						   process_name(result->pid, result->backend_type)) : 0));
 	}
 }
 
@@ -317,6 +359,22 @@ closing_end(const char *why)
 					(GetCurrentTimestamp() - was.since) / 1000.0, why, waits)));
 }
 
+/* The processes that have not answered a flip: the first of them, and how many others */
+static void
+report_silence(const FlipResult *result, const char *consequence)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 result->pid == 0 ?
+			 errmsg("a process that is starting did not change the protection of its buffer pool in time") :
+			 errmsg("%s did not change the protection of its buffer pool in time",
+					process_name(result->pid, result->backend_type)),
+			 result->silent > 1 ?
+			 errdetail("Nor did %d others. %s", result->silent - 1, consequence) :
+			 errdetail_internal("%s", consequence),
+			 errhint("See whether that process is stopped, for instance by a debugger, or in a system call that does not end.")));
+}
+
 static void
 report_failure(const FlipResult *result)
 {
@@ -324,12 +382,14 @@ report_failure(const FlipResult *result)
 	switch (result->sys_errno)
 	{
 		case ETIMEDOUT:
+			report_silence(result, "The pool is open again.");
+			break;
+		case EINTR:
+			CHECK_FOR_INTERRUPTS();
 			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("process %d did not change the protection of its buffer pool in time",
-							result->pid),
-					 errdetail("The pool is open again."),
-					 errhint("See whether that process is stopped, for instance by a debugger, or in a system call that does not end.")));
+					(errcode(ERRCODE_OPERATOR_INTERVENTION),
+					 errmsg("the closing was given up"),
+					 errdetail("The pool was reopened while other processes were still closing it.")));
 			break;
 		case ECANCELED:
 			ereport(ERROR,
@@ -369,7 +429,7 @@ closing_apply(const PoolRange *ranges, int nranges, FlipResult *result)
 	}
 	closing_end("closing failed");
 	pg_atomic_fetch_add_u64(&counters->given_up, 1);
-	LWLockRelease(shared->lock);
+	unlock();
 	report_failure(result);
 }
 
@@ -403,7 +463,7 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 
 	if (worker == NULL)
 	{
-		LWLockRelease(shared->lock);
+		unlock();
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the freeze worker is not running"),
@@ -411,6 +471,26 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 	}
 	if (wake)
 		SetLatch(&worker->procLatch);
+}
+
+/*
+ * Processes that an earlier flip has given up get as long again to answer, with the
+ * pool open; closing it before they do would stop all others in vain.  The worker has
+ * other things to do than to wait.
+ */
+static void
+await_silent(void)
+{
+	int64		end = monotonic_us() + mshare_close_timeout * INT64CONST(1000);
+	FlipResult	result;
+
+	while (processes_silent(&result))
+	{
+		if (monotonic_us() >= end || MyProc == shared->worker)
+			report_silence(&result, "It still has not, so nothing was closed now.");
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000);
+	}
 }
 
 /* What can be refused before anything is locked */
@@ -437,22 +517,52 @@ check_closing(PoolProtection protection)
 				 errmsg("%d processes of the server cannot be reached",
 						processes_unregistered()),
 				 errhint("Restart the server.")));
+
+	await_silent();
+}
+
+/* Take the lock, but not while a flip is closed */
+static bool
+try_lock_between_flips(void)
+{
+	if (!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
+		return false;
+	if (closing_read().kind != CLOSING_FLIP)
+		return true;
+	LWLockRelease(shared->lock);
+	return false;
 }
 
 /* Take the lock when no flip is closed. */
 static void
 lock_between_flips(void)
 {
-	ConditionVariablePrepareToSleep(&shared->flip_ended);
-	for (;;)
-	{
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		if (closing_read().kind != CLOSING_FLIP)
-			break;
-		LWLockRelease(shared->lock);
-		ConditionVariableSleep(&shared->flip_ended, PG_WAIT_EXTENSION);
-	}
+	ConditionVariablePrepareToSleep(&shared->lock_released);
+	while (!try_lock_between_flips())
+		ConditionVariableTimedSleep(&shared->lock_released, LOCK_CHECK_MS,
+									PG_WAIT_EXTENSION);
 	ConditionVariableCancelSleep();
+}
+
+/*
+ * Take the lock to change or end a closing of ours; false: another one has ended it,
+ * and may have the lock.
+ */
+static bool
+lock_own(uint64 serial)
+{
+	while (closing_is(serial))
+	{
+		if (LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
+		{
+			if (closing_is(serial))
+				return true;
+			unlock();
+			return false;
+		}
+		pg_usleep(LOCK_RETRY_US);
+	}
+	return false;
 }
 
 /* Let go of the lock and raise an error if something is closed that must not be. */
@@ -465,7 +575,7 @@ refuse_closed(ClosingKind allowed)
 	if (kind == CLOSING_NONE || kind == allowed)
 		return;
 
-	LWLockRelease(shared->lock);
+	unlock();
 	switch (kind)
 	{
 		case CLOSING_FREEZE:
@@ -541,16 +651,15 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 	 */
 	sched_yield();
 	lock_unless_closed(CLOSING_NONE);
-	HOLD_INTERRUPTS();
 	closing_begin(CLOSING_FLIP, mshare_freeze_timeout * INT64CONST(1000));
 	noted = closing_read();
 	closing_apply(range, 1, down);
+	HOLD_INTERRUPTS();
 	if (hold_us > 0)
 	{
-		LWLockRelease(shared->lock);
+		unlock();
 		hold_closed(&noted, hold_us);
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		mine = closing_is(noted.serial);
+		mine = lock_own(noted.serial);
 	}
 	if (mine)
 	{
@@ -559,8 +668,8 @@ closing_flip(const PoolRange *range, int64 hold_us, FlipResult *down,
 		reopen(&open, 1, up);
 		closed_until = GetCurrentTimestamp();
 		waits = closing_forget();
+		unlock();
 	}
-	LWLockRelease(shared->lock);
 	RESUME_INTERRUPTS();
 
 	if (!mine)
@@ -598,7 +707,7 @@ check_ranges(const PoolRange *ranges, int nranges)
 	if (ranges->count == NBuffers ||
 		pool_plan()->nranges + 2 * nranges <= limit)
 		return;
-	LWLockRelease(shared->lock);
+	unlock();
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			 errmsg("too many ranges of different protection"),
@@ -626,7 +735,7 @@ closing_protect(const PoolRange *ranges, int nranges, FlipResult *result)
 		if (closing_read().kind == CLOSING_NONE)
 			closing_begin(CLOSING_PROTECT, mshare_freeze_timeout * INT64CONST(1000));
 		closing_apply(ranges, nranges, result);
-		LWLockRelease(shared->lock);
+		unlock();
 		log_closing(ranges, nranges);
 		return;
 	}
@@ -634,10 +743,10 @@ closing_protect(const PoolRange *ranges, int nranges, FlipResult *result)
 	reopen(ranges, nranges, result);
 	if (closing_read().kind == CLOSING_PROTECT && pool_is_open())
 		closing_end("pg_mshare_protect");
-	LWLockRelease(shared->lock);
+	unlock();
 }
 
-/* Close the whole pool; the lock is held, and released. */
+/* Close the whole pool; the lock is held. */
 static Closing
 close_pool(ClosingKind kind, int64 timeout_us)
 {
@@ -648,9 +757,17 @@ close_pool(ClosingKind kind, int64 timeout_us)
 	closing_begin(kind, timeout_us);
 	noted = closing_read();
 	closing_apply(&whole, 1, &result);
-	LWLockRelease(shared->lock);
-	log_closing(&whole, 1);
 	return noted;
+}
+
+static void
+freeze_pool(int64 timeout_us)
+{
+	PoolRange	whole = {0, NBuffers, POOL_READ};
+
+	close_pool(CLOSING_FREEZE, timeout_us);
+	unlock();
+	log_closing(&whole, 1);
 }
 
 void
@@ -658,7 +775,7 @@ closing_freeze(int64 timeout_us)
 {
 	check_closing(POOL_READ);
 	lock_unless_closed(CLOSING_NONE);
-	close_pool(CLOSING_FREEZE, timeout_us);
+	freeze_pool(timeout_us);
 }
 
 /* ----------
@@ -666,15 +783,22 @@ closing_freeze(int64 timeout_us)
  * ----------
  */
 
-/* Returns the closing's serial, and when the session has to end it. */
+/*
+ * Returns the closing's serial, and when the session has to end it, with interrupts
+ * held until it has.
+ */
 uint64
 closing_watch(int64 duration_us, int64 *end)
 {
+	PoolRange	whole = {0, NBuffers, POOL_READ};
 	Closing		noted;
 
 	check_closing(POOL_READ);
 	lock_unless_closed(CLOSING_NONE);
 	noted = close_pool(CLOSING_WATCH, mshare_freeze_timeout * INT64CONST(1000));
+	HOLD_INTERRUPTS();
+	unlock();
+	log_closing(&whole, 1);
 	*end = own_end(&noted, duration_us);
 	return noted.serial;
 }
@@ -690,24 +814,23 @@ closing_watch_open(uint64 serial, const PoolRange *ranges, int nranges, bool all
 	int			limit = pool_ranges_limit();
 	FlipResult	result;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!closing_is(serial))
-		opening = WATCH_ENDED;
-	else if (!all && pool_plan()->nranges + 2 * nranges > limit)
+	if (!lock_own(serial))
+		return WATCH_ENDED;
+	if (!all && pool_plan()->nranges + 2 * nranges > limit)
 		opening = WATCH_TOO_MANY_RANGES;
 	else
 		reopen(ranges, nranges, &result);
-	LWLockRelease(shared->lock);
+	unlock();
 	return opening;
 }
 
 void
 closing_watch_end(uint64 serial)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (closing_is(serial))
-		closing_end("pg_mshare_watch");
-	LWLockRelease(shared->lock);
+	if (!lock_own(serial))
+		return;
+	closing_end("pg_mshare_watch");
+	unlock();
 }
 
 /*
@@ -720,25 +843,6 @@ closing_is_watch(void)
 	return shared->closing.kind == CLOSING_WATCH;
 }
 
-/* Reopen the pool; false if nothing was closed. */
-bool
-closing_thaw(void)
-{
-	bool		closed;
-
-	lock_between_flips();
-	closed = closing_read().kind != CLOSING_NONE;
-	if (closed)
-		closing_end("pg_mshare_thaw");
-	LWLockRelease(shared->lock);
-	return closed;
-}
-
-/* ----------
- * The worker
- * ----------
- */
-
 /* Take the lock, unless its holder does not let go of it. */
 static bool
 lock_within(int64 timeout_us)
@@ -749,20 +853,23 @@ lock_within(int64 timeout_us)
 	{
 		if (monotonic_us() >= end)
 			return false;
+		CHECK_FOR_INTERRUPTS();
 		pg_usleep(1000);
 	}
 	return true;
 }
 
 /*
- * End the closing that is in force, with the lock or without; unless whoever has
- * the lock is opening the pool right now.
+ * End the closing that is in force, with the lock or without, and have it given up if
+ * it is still under way; unless whoever has the lock is opening the pool right now.
  */
 static void
-worker_end_closing(uint64 serial, const char *why)
+end_closing(uint64 serial, const char *why)
 {
-	bool		locked = lock_within(LOCK_TIMEOUT_US);
+	bool		locked;
 
+	closing_give_up(serial);
+	locked = lock_within(LOCK_TIMEOUT_US);
 	if (!locked && pool_is_open())
 		return;
 	if (!locked)
@@ -772,8 +879,49 @@ worker_end_closing(uint64 serial, const char *why)
 	if (closing_is(serial))
 		closing_end(why);
 	if (locked)
-		LWLockRelease(shared->lock);
+		unlock();
 }
+
+/*
+ * Reopen the pool; false if nothing was closed.  A flip ends itself, and its end is
+ * waited for, but not for long if it is still under way.
+ */
+bool
+closing_thaw(void)
+{
+	int64		patience_ends = monotonic_us() + CLOSING_PATIENCE_US;
+	Closing		now;
+
+	ConditionVariablePrepareToSleep(&shared->lock_released);
+	while (!try_lock_between_flips())
+	{
+		ConditionVariableTimedSleep(&shared->lock_released, LOCK_CHECK_MS,
+									PG_WAIT_EXTENSION);
+		now = closing_read();
+		if (monotonic_us() < patience_ends || now.kind == CLOSING_NONE)
+			continue;
+		if (LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
+			unlock();			/* a flip that holds the pool closed */
+		else
+		{
+			ConditionVariableCancelSleep();
+			end_closing(now.serial, "pg_mshare_thaw");
+			return true;
+		}
+	}
+	ConditionVariableCancelSleep();
+
+	now = closing_read();
+	if (now.kind != CLOSING_NONE)
+		closing_end("pg_mshare_thaw");
+	unlock();
+	return now.kind != CLOSING_NONE;
+}
+
+/* ----------
+ * The worker
+ * ----------
+ */
 
 /* What the kernel has to tell; is the pool to be reopened for a header lock? */
 static bool
@@ -808,7 +956,7 @@ worker_relieve(void)
 	locked = processes_parked(PARKED_UNDER_HEADER_LOCK) > 0;
 	if (now.kind == CLOSING_NONE || (!locked && !denials_lost()))
 	{
-		LWLockRelease(shared->lock);
+		unlock();
 		return;
 	}
 
@@ -824,7 +972,7 @@ worker_relieve(void)
 				 errhint("Hint bits of many pages are being set; try again later.")));
 		closing_end("header locks");
 		pg_atomic_fetch_add_u64(&counters->given_up, 1);
-		LWLockRelease(shared->lock);
+		unlock();
 		return;
 	}
 
@@ -849,7 +997,7 @@ worker_relieve(void)
 					locked ? "a process had to write while it held a buffer header's spinlock" :
 					"the kernel dropped events, and a process may hold a buffer header's spinlock",
 					reclosing, mshare_debug_max_reclosings)));
-	LWLockRelease(shared->lock);
+	unlock();
 }
 
 /* What pg_mshare_ctl prints */
@@ -885,7 +1033,7 @@ worker_freeze(void)
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another change of the buffer pool's protection does not end")));
 	refuse_closed(CLOSING_NONE);
-	close_pool(CLOSING_FREEZE, mshare_freeze_timeout * INT64CONST(1000));
+	freeze_pool(mshare_freeze_timeout * INT64CONST(1000));
 	return "the buffer pool is frozen";
 }
 
@@ -896,7 +1044,7 @@ worker_thaw(void)
 
 	if (now.kind == CLOSING_NONE)
 		return "nothing was closed";
-	worker_end_closing(now.serial, "pg_mshare_ctl");
+	end_closing(now.serial, "pg_mshare_ctl");
 	return "the buffer pool is open";
 }
 
@@ -956,7 +1104,7 @@ worker_exit(int code, Datum arg)
 
 	now = closing_read();
 	if (now.kind != CLOSING_NONE)
-		worker_end_closing(now.serial, "freeze worker exits");
+		end_closing(now.serial, "freeze worker exits");
 
 	denials_finish();
 	control_shutdown();
@@ -979,7 +1127,7 @@ worker_start(void)
 
 	now = closing_read();
 	if (now.kind != CLOSING_NONE)
-		worker_end_closing(now.serial, "freeze worker starts");
+		end_closing(now.serial, "freeze worker starts");
 	worker_write_state(true, NULL);
 }
 
@@ -1057,7 +1205,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 
 		now = closing_read();
 		if (now.kind != CLOSING_NONE && monotonic_us() >= now.deadline)
-			worker_end_closing(now.serial, "timeout");
+			end_closing(now.serial, "timeout");
 
 		nap = pg_atomic_read_u32(&shared->urgent) ? 0 : worker_nap();
 		events = WaitLatchOrSocket(MyLatch,

@@ -95,6 +95,7 @@ int			mshare_on_fault = ON_FAULT_WAIT;
 int			mshare_freeze_timeout = 10000;
 bool		mshare_dump_pool = false;
 int			mshare_log_level = LOG;
+int			mshare_close_timeout = 250;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
 bool		mshare_debug_ignore_header_lock = false;
@@ -167,6 +168,13 @@ define_settings(void)
 							 &mshare_log_level,
 							 LOG, log_level_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_mshare.close_timeout",
+							"Sets how long a closing waits for processes that do not answer.",
+							"It is then undone, and they are named. Concerns provider mprotect.",
+							&mshare_close_timeout,
+							250, 10, MAX_FREEZE_TIMEOUT_MS,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("pg_mshare.kernel_waits",
 							 "Shows which accesses to closed buffers wait in the kernel.",

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/buf_internals.h"
+#include "storage/proc.h"
 
 #include "compat.h"
 
@@ -57,8 +58,10 @@ typedef struct FlipResult
 {
 	double		elapsed_us;
 	int			processes;
-	int			sys_errno;		/* ETIMEDOUT: a process gave no answer */
-	int			pid;			/* the process that failed, 0: none named */
+	int			sys_errno;		/* ETIMEDOUT: processes gave no answer */
+	int			pid;			/* a process that failed, 0: none named */
+	BackendType backend_type;	/* its type, B_INVALID: not known */
+	int			silent;			/* how many processes gave no answer */
 } FlipResult;
 
 typedef struct ProviderUsage
@@ -150,6 +153,7 @@ extern int	mshare_on_fault;
 extern int	mshare_freeze_timeout;	/* ms */
 extern bool mshare_dump_pool;
 extern int	mshare_log_level;	/* of closings that end as they should */
+extern int	mshare_close_timeout;	/* ms */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
 extern bool mshare_debug_ignore_header_lock;
@@ -232,12 +236,16 @@ extern uint32 process_generation(void);
 extern void process_set_generation(uint32 generation, int sys_errno);
 extern void process_set_parked(Parked parked);
 extern void process_set_waiting(int pid, Parked parked);
-extern bool processes_flip(uint32 generation, TimestampTz deadline,
-						   FlipResult *result);
+extern bool processes_flip(uint32 generation, bool closing,
+						   TimestampTz deadline, FlipResult *result);
+extern bool processes_silent(FlipResult *result);
 extern int	processes_list(ProcessEntry **entries);
 extern int	processes_parked(Parked at_least);
 extern int	processes_unregistered(void);
 extern BackendType process_backend_type(int pid);
+extern PGPROC *process_find_proc(int pid);
+extern BackendType proc_backend_type(const PGPROC *proc);
+extern const char *process_name(int pid, BackendType type);
 
 /* ----------
  * faults.c
@@ -375,6 +383,7 @@ extern void closing_protect(const PoolRange *ranges, int nranges, FlipResult *re
 extern void closing_freeze(int64 timeout_us);
 extern bool closing_thaw(void);
 extern bool closing_is(uint64 serial);
+extern bool closing_is_unwanted(void);
 
 typedef enum WatchOpening
 {

@@ -32,6 +32,10 @@
  * so that each is counted once whether the process answers, turns out to be up
  * to date or dies.  The last ticket wakes the flip.
  *
+ * Who does not answer is not waited for for ever (processes_flip), and is noted as
+ * *silent* until it answers: it catches up when it runs again, before it does anything
+ * else, so an opening need not wait for it, and nothing is closed again before.
+ *
  * Locking: flips are serialised by the lock in freeze.c, but one that is stuck
  * may be overtaken.  Slot states change by compare-and-exchange, and only who
  * holds "alive" makes a slot live or frees one that was.  Nobody waits for
@@ -80,6 +84,9 @@ typedef struct ProcessSlot
 	int			pid;
 	pg_atomic_uint32 generation;	/* applied by the process; 0: unknown */
 	pg_atomic_uint32 asked;		/* generation to acknowledge; 0: none */
+	pg_atomic_uint32 silent;	/* the generation it had when it was given up; 0:
+								 * it was not */
+	BackendType backend_type;	/* as it told when it last answered */
 	pg_atomic_uint32 parked;	/* enum Parked: in the signal handler */
 	pg_atomic_uint32 waiting;	/* the same in the kernel, as the worker knows */
 	int			sys_errno;		/* why applying failed, 0: it did not */
@@ -242,6 +249,8 @@ slot_claim(void)
 
 		slot->pid = getpid();
 		slot->sys_errno = 0;
+		slot->backend_type = B_INVALID;
+		pg_atomic_write_u32(&slot->silent, 0);
 		pg_atomic_write_u32(&slot->parked, PARKED_NOT);
 		pg_atomic_write_u32(&slot->waiting, PARKED_NOT);
 		pg_atomic_write_u32(&slot->generation, my_generation);
@@ -341,6 +350,7 @@ processes_startup(void)
 		pg_atomic_init_u32(&slot->state, SLOT_FREE);
 		pg_atomic_init_u32(&slot->generation, 0);
 		pg_atomic_init_u32(&slot->asked, 0);
+		pg_atomic_init_u32(&slot->silent, 0);
 		pg_atomic_init_u32(&slot->parked, PARKED_NOT);
 		pg_atomic_init_u32(&slot->waiting, PARKED_NOT);
 	}
@@ -376,6 +386,7 @@ process_set_generation(uint32 generation, int sys_errno)
 		return;
 
 	my_slot->sys_errno = sys_errno;
+	my_slot->backend_type = MyBackendType;
 	pg_atomic_exchange_u32(&my_slot->generation, generation);
 	ticket_return(my_slot, generation);
 }
@@ -409,6 +420,24 @@ slot_parked(ProcessSlot *slot)
 {
 	return Max(pg_atomic_read_u32(&slot->parked),
 			   pg_atomic_read_u32(&slot->waiting));
+}
+
+/* Was the process given up by a flip, and has not answered since? */
+static bool
+slot_is_silent(ProcessSlot *slot)
+{
+	uint32		generation = pg_atomic_read_u32(&slot->silent);
+
+	return generation != 0 && pg_atomic_read_u32(&slot->generation) == generation;
+}
+
+static void
+name_process(ProcessSlot *slot, FlipResult *result)
+{
+	result->pid = slot->pid;
+	result->backend_type = slot->backend_type;
+	if (result->backend_type == B_INVALID)
+		result->backend_type = proc_backend_type(process_find_proc(slot->pid));
 }
 
 /*
@@ -448,7 +477,7 @@ slot_ask(ProcessSlot *slot, uint32 state, uint32 generation)
  * that are starting cannot be asked, so there is no answer to wait for.
  */
 static int
-flip_pass(uint32 generation, FlipResult *result, int *starting)
+flip_pass(uint32 generation, bool closing, FlipResult *result, int *starting)
 {
 	int			used = pg_atomic_read_u32(&registry->used);
 	int			behind = 0;
@@ -475,6 +504,8 @@ flip_pass(uint32 generation, FlipResult *result, int *starting)
 			{
 				if (slot_reap(slot))
 					continue;
+				if (!closing && slot_is_silent(slot))
+					continue;	/* the signal that it has not handled yet will do */
 				if (slot_ask(slot, state, generation))
 				{
 					behind++;
@@ -484,7 +515,7 @@ flip_pass(uint32 generation, FlipResult *result, int *starting)
 			if (slot->sys_errno != 0)
 			{
 				result->sys_errno = slot->sys_errno;
-				result->pid = slot->pid;
+				name_process(slot, result);
 				return -1;
 			}
 			result->processes++;
@@ -493,7 +524,10 @@ flip_pass(uint32 generation, FlipResult *result, int *starting)
 	return behind;
 }
 
-/* Give up: name a process that owes an answer and take the tickets back. */
+/*
+ * Give up: name a process that owes an answer, take the tickets back and note who has
+ * not answered.
+ */
 static void
 flip_abandon(uint32 generation, FlipResult *result)
 {
@@ -502,23 +536,41 @@ flip_abandon(uint32 generation, FlipResult *result)
 	for (int i = 0; i < used; i++)
 	{
 		ProcessSlot *slot = &registry->slots[i];
+		uint32		has = pg_atomic_read_u32(&slot->generation);
 
-		if (ticket_return(slot, generation) && result->pid == 0)
-			result->pid = slot->pid;
+		if (!ticket_return(slot, generation))
+			continue;
+
+		/* It may have gone on to what has overtaken this flip. */
+		if (has == pg_atomic_read_u32(&pool->generation))
+			continue;
+		pg_atomic_write_u32(&slot->silent, has);
+		if (result->silent++ == 0 && result->pid == 0)
+			name_process(slot, result);
 	}
 }
 
 /*
  * Have every process catch up with the generation, by sending each that is
  * behind a signal.  The caller has published it and caught up itself.
+ *
+ * While there are answers there is patience: many processes on few processors take
+ * their time.  If none has come for pg_mshare.close_timeout, whoever is still behind is
+ * stopped, or in a system call that does not end.
  */
 bool
-processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
+processes_flip(uint32 generation, bool closing, TimestampTz deadline,
+			   FlipResult *result)
 {
+	int64		patience_ends = 0;
+	int			were_silent = 0;
+
 	for (;;)
 	{
 		int			starting;
-		int			behind = flip_pass(generation, result, &starting);
+		int			behind = flip_pass(generation, closing, result, &starting);
+		int			silent = behind - starting;
+		int64		now = monotonic_us();
 		uint32		unacknowledged;
 
 		if (behind == 0)
@@ -531,7 +583,15 @@ processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
 			result->sys_errno = ECANCELED;
 			break;
 		}
-		if (GetCurrentTimestamp() >= deadline)
+		if (closing && closing_is_unwanted())
+		{
+			result->sys_errno = EINTR;
+			break;
+		}
+		if (silent == 0 || silent != were_silent)
+			patience_ends = now + mshare_close_timeout * INT64CONST(1000);
+		were_silent = silent;
+		if (now >= patience_ends || GetCurrentTimestamp() >= deadline)
 		{
 			result->sys_errno = ETIMEDOUT;
 			break;
@@ -553,6 +613,27 @@ processes_flip(uint32 generation, TimestampTz deadline, FlipResult *result)
 
 	flip_abandon(generation, result);
 	return false;
+}
+
+/*
+ * Is there a process that a flip has given up and that has not answered since?  It is
+ * named.
+ */
+bool
+processes_silent(FlipResult *result)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+
+	memset(result, 0, sizeof(*result));
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		if (slot_state(slot) == SLOT_LIVE && slot_is_silent(slot) &&
+			!slot_reap(slot) && result->silent++ == 0)
+			name_process(slot, result);
+	}
+	return result->silent > 0;
 }
 
 /* The live processes, in palloc'd memory. */
@@ -613,6 +694,47 @@ process_backend_type(int pid)
 			return backend->st_backendType;
 	}
 	return B_INVALID;
+}
+
+/* ProcArrayLock is not for us: its holder might be stopped. */
+PGPROC *
+process_find_proc(int pid)
+{
+	for (int i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		if (ProcGlobal->allProcs[i].pid == pid)
+			return &ProcGlobal->allProcs[i];
+	}
+	return NULL;
+}
+
+/*
+ * What can be seen without a lock: the server's lists of backends take one, and wait
+ * for who is about to change his entry.
+ */
+BackendType
+proc_backend_type(const PGPROC *proc)
+{
+	if (proc == NULL)
+		return B_INVALID;
+	if (proc->procgloballist == &ProcGlobal->freeProcs)
+		return B_BACKEND;
+	if (proc->procgloballist == &ProcGlobal->walsenderFreeProcs)
+		return B_WAL_SENDER;
+	if (proc->procgloballist == &ProcGlobal->bgworkerFreeProcs)
+		return B_BG_WORKER;
+	return B_INVALID;
+}
+
+/* "process 42 (client backend)", in palloc'd memory */
+const char *
+process_name(int pid, BackendType type)
+{
+	if (pid == PostmasterPid)
+		return psprintf("process %d (postmaster)", pid);
+	if (type == B_INVALID)
+		return psprintf("process %d", pid);
+	return psprintf("process %d (%s)", pid, GetBackendTypeDesc(type));
 }
 
 /* Children that no flip can reach. */

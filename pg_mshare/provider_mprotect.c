@@ -238,7 +238,8 @@ mprotect_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 	mprotect_catch_up();
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 
-	return processes_flip(generation, deadline, result);
+	return processes_flip(generation, changes->protection != POOL_READWRITE,
+						  deadline, result);
 }
 
 static void

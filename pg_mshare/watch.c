@@ -192,7 +192,6 @@ watch_writes(int64 duration_us, int granule)
 	watch->granule = granule;
 	watch->writes = palloc(room * sizeof(Fault));
 
-	HOLD_INTERRUPTS();
 	next = fault_log_last();
 	serial = closing_watch(duration_us, &end);
 	PG_TRY();

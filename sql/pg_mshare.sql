@@ -203,7 +203,7 @@ REVOKE ALL ON FUNCTION pg_mshare_flip(text, interval, integer, integer), pg_msha
 DROP ROLE regress_mshare_user, regress_mshare_monitor;
 
 -- settings
-SELECT name, setting, unit, context, min_val, max_val, enumvals FROM pg_settings
+SELECT name, boot_val, unit, context, min_val, max_val, enumvals FROM pg_settings
 WHERE name LIKE 'pg\_mshare.%' AND name NOT IN ('pg_mshare.provider', 'pg_mshare.kernel_waits')
 ORDER BY name COLLATE "C";
 SELECT setting IN ('off', 'writes', 'all') AS known, context FROM pg_settings WHERE name = 'pg_mshare.kernel_waits';

@@ -84,6 +84,8 @@ END
 	if [ -n "$(provider_of "$1")" ]; then
 		echo "shared_preload_libraries = 'pg_mshare'"
 		echo "pg_mshare.provider = $(provider_of "$1")"
+		# what is slow is measured, not undone
+		echo "pg_mshare.close_timeout = 60s"
 	fi
 	case $1 in
 	*-huge) echo "pg_mshare.huge_pages = on" ;;

@@ -46,7 +46,7 @@ kill 'STOP', $pid;
 ($rc, $stdout, $stderr) = $node->psql('postgres', 'SELECT down_us > 0 FROM pg_mshare_flip()');
 if ($provider eq 'mprotect')
 {
-	like($stderr, qr/ERROR:  process $pid did not change the protection.*HINT:  See whether that process is stopped/s,
+	like($stderr, qr/ERROR:  process $pid \(client backend\) did not change the protection.*HINT:  See whether that process is stopped/s,
 		'a stopped process is named');
 }
 else

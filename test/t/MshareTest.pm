@@ -68,6 +68,8 @@ restart_after_crash = on
 log_min_messages = info
 log_statement = none
 END
+	# what is busy with other tests answers late
+	$node->append_conf('postgresql.conf', 'pg_mshare.close_timeout = 10s');
 	# as small a ring of buffers as 15 has: what a test evicts, VACUUM does not keep
 	$node->append_conf('postgresql.conf', 'vacuum_buffer_usage_limit = 256kB')
 	  if $node->pg_version >= 16;
