@@ -213,6 +213,7 @@ SET pg_mshare.freeze_timeout = '1s';
 SELECT pg_describe_object(classid, objid, objsubid) AS without_comment
 FROM pg_depend d, pg_extension e
 WHERE refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND extname = 'pg_mshare' AND deptype = 'e'
+	AND classid <> 'pg_type'::regclass	-- 17 lists the row types of views
 	AND obj_description(objid, classid::regclass::name) IS NULL;
 SELECT c.relname, a.attname AS without_comment
 FROM pg_depend d, pg_extension e, pg_class c, pg_attribute a
