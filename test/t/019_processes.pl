@@ -122,6 +122,26 @@ sub stop_flips
 # A child that takes longer to come than a flip believes in it
 {
 	my ($late, @others);
+	my $longest = 0;
+
+	# Of flips one after the other one comes soon after the fork; on a busy host, perhaps
+	# not the first time.
+	for (my $attempts = 0; $longest < 50_000 and $attempts < 5; $attempts++)
+	{
+		slow('slow_fork', 300);
+		begin($flipper, q{DO $$ DECLARE us float8; longest float8 := 0; until timestamptz := clock_timestamp() + '1 s';
+			BEGIN
+				WHILE clock_timestamp() < until LOOP
+					SELECT down_us INTO us FROM pg_mshare_flip();
+					longest := greatest(longest, us);
+				END LOOP;
+				PERFORM set_config('test.longest', longest::int::text, false);
+			END $$});
+		my $client = IO::Socket::UNIX->new($node->host . '/.s.PGSQL.' . $node->port) or die $!;
+		ok(ends($flipper, 60), 'a child is late while there are flips');
+		$longest = $flipper->query_safe(q{SELECT current_setting('test.longest')});
+	}
+	cmp_ok($longest, '>=', 50_000, "a flip waits for it a moment: $longest us");
 
 	slow('slow_fork', 2000);
 	$late = $node->background_psql('postgres', wait => 0, on_error_stop => 0);
@@ -129,10 +149,9 @@ sub stop_flips
 	ok(wait_until(60, sub { $late->{run}->pump_nb; !-e "$data/slow_fork" }), 'a child is late');
 
 	my $cpu = cpu_ms($flipper_pid);
-	my $us = $flipper->query_safe("SELECT down_us::int FROM pg_mshare_flip()");
+	$flipper->query_safe('SELECT pg_mshare_flip()');
 	$cpu = cpu_ms($flipper_pid) - $cpu;
-	cmp_ok($us, '>=', 50_000, "a flip waits for it a moment: $us us");
-	cmp_ok($cpu, '<', 30, "and does not spin meanwhile: $cpu ms");
+	cmp_ok($cpu, '<', 30, "a flip does not spin while it waits: $cpu ms");
 
 	push @others, $node->background_psql('postgres') for 1 .. 3;
 	my $came = wait_until(30, sub {
