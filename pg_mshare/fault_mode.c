@@ -19,10 +19,14 @@
  * process does not survive an EFAULT.  It is a read as PostgreSQL makes them by default:
  * what reaches memory in other ways (direct I/O, io_uring) does not wait.
  *
- * The kernel's deadline is the last safety net, for the case that postmaster and
- * freeze worker are both killed, or the worker is stopped.  It is longer than any
- * closing may last.  When it passes a read from disk fails, and a store goes to the
- * signal handler, which waits on as long as there is a server.
+ * The kernel knows a deadline after which it lets go of who waits.  A read from disk
+ * that has written the first half of a block by then would make a short read, which
+ * PostgreSQL takes for corruption, and in recovery for a block of zeros.  So where reads
+ * wait the kernel is given no deadline: leases are the server's business, and end there
+ * though its worker be stopped (freeze.c).  Should postmaster and worker both be killed,
+ * any other process that notices takes the mode back when it exits, in a pool that stays
+ * closed: who waited goes to the signal handler, which exits.  Where only writes wait
+ * there is a deadline, longer than any closing may last, and then the handler waits on.
  *
  * With on_fault = crash nothing waits.  The mode stays what it is at first,
  * MSHARE_FAULT_SIGNAL.
@@ -46,7 +50,7 @@
 
 #include "pg_mshare.h"
 
-/* How long past the longest closing the kernel lets a thread wait */
+/* How long past the longest closing the kernel lets a write wait */
 #define DEADLINE_MARGIN_MS	5000
 
 /* How long the proof may take, and a read in it may wait */
@@ -260,21 +264,39 @@ decide(void)
 }
 
 /*
+ * A process of the server exits, perhaps since the postmaster has died.  If the worker
+ * has too, nobody ends what is closed.  The logger has left shared memory.
+ */
+static void
+stop_if_orphaned(void)
+{
+	if (IsUnderPostmaster && MyBackendType != B_LOGGER &&
+		getppid() != PostmasterPid && !freeze_worker_alive())
+		fault_mode_stop();
+}
+
+/*
  * In the postmaster, at each (re)start: before a crash restart fault_mode_stop() may
  * have ended what was in force, and an administrator what was allowed.
  */
 void
 fault_mode_startup(void)
 {
+	static bool registered = false;
 	uint64		waits = fault_mode_waits();
+	int			timeout_ms;
 
 	mshare_set_kernel_waits(decide());
 	proof_waits += fault_mode_waits() - waits;
-	if (mshare_kernel_waits != KERNEL_WAITS_OFF &&
-		!let_wait(mshare_kernel_waits, MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS))
+	timeout_ms = mshare_kernel_waits == KERNEL_WAITS_ALL ? 0 :
+		MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS;
+	if (mshare_kernel_waits != KERNEL_WAITS_OFF && !let_wait(mshare_kernel_waits, timeout_ms))
 		ereport(FATAL,
 				(errcode(ERRCODE_SYSTEM_ERROR),
 				 errmsg("could not let accesses to closed buffers wait in the kernel: %m")));
+	if (!registered && atexit(stop_if_orphaned) != 0)
+		elog(FATAL, "could not register a function to call at exit");
+	registered = true;
 }
 
 /*

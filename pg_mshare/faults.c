@@ -207,6 +207,22 @@ fault_tell(const Fault *fault, int byte, const char *outcome)
 	fault_log_message(message);
 }
 
+/* Tell the server log that this process has opened the pool in another's place. */
+void
+fault_tell_overdue(void)
+{
+	char		message[128];
+	char	   *end = message;
+
+	end = append_string(end, "pg_mshare: process ");
+	end = append_number(end, getpid());
+	end = append_string(end, " has opened the buffer pool, a second after the closing should have ended\n");
+	if (write(STDERR_FILENO, message, end - message) < 0)
+	{
+		/* there is nobody left to tell */
+	}
+}
+
 /*
  * Sleep until the buffer is open.  False: it is, so that this fault has some other
  * cause.
@@ -224,6 +240,7 @@ wait_until_open(const char *address, FaultAccess access)
 	Fault		fault;
 	uint32		number = 0;
 	uint32		wait_event_before = 0;
+	int64		overdue_us;
 
 	for (;;)
 	{
@@ -255,7 +272,10 @@ wait_until_open(const char *address, FaultAccess access)
 					   WAITS_UNDER_HEADER_LOCK);
 		}
 
-		futex_wait(&pool->generation, generation, WAIT_CHECK_US);
+		overdue_us = freeze_open_overdue();
+		if (futex_wait(&pool->generation, generation,
+					   Min(overdue_us, WAIT_CHECK_US)) == 0)
+			continue;
 
 		/*
 		 * The worker outlives the postmaster until it has thawed the pool.  If both

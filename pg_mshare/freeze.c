@@ -11,6 +11,13 @@
  * It reopens the pool at the deadline, before it exits for whatever reason, and
  * when the postmaster dies.  Without a worker nothing is closed.
  *
+ * The worker may be stopped.  A second after the deadline whoever is parked in a signal
+ * handler opens the pool in its place, and so does the postmaster, for those who wait
+ * in the kernel, or whose reads fail: a closing that might outlast the timer that runs
+ * there, if one does, sends it the flip signal, and it sets the timer.  They open on
+ * paper what never changes (pool.c), take no lock, and leave the closing noted, until
+ * the worker goes on or somebody thaws.
+ *
  * There is one closing at a time, of one kind:
  *
  *	flip		pg_mshare_flip(): closed and reopened inside one call
@@ -67,8 +74,8 @@
 /* How long reopening waits for every process to have done it */
 #define REOPEN_TIMEOUT_US	INT64CONST(5000000)
 
-/* How long the worker waits for the lock before it goes ahead without */
-#define LOCK_TIMEOUT_US		INT64CONST(1000000)
+/* How long to wait for the lock before opening without; less than OVERDUE_US */
+#define LOCK_TIMEOUT_US		INT64CONST(500000)
 
 /* How long the holder of the lock may keep others waiting that want to open the pool */
 #define CLOSING_PATIENCE_US	INT64CONST(100000)
@@ -83,6 +90,12 @@
 /* How long a relieved process gets to pass, and how often that is looked at */
 #define RELIEF_TIMEOUT_US	100000
 #define RELIEF_POLL_US		200
+
+/* How long after its deadline a closing that has not ended is ended by anybody */
+#define OVERDUE_US			INT64CONST(1000000)
+
+/* How often who closes looks whether all openers have done it */
+#define OPENERS_CHECK_US	100
 
 /* When the worker wakes if it need not */
 #define NEVER				PG_INT64_MAX
@@ -114,6 +127,7 @@ typedef struct FreezeShared
 	ConditionVariable lock_released;
 	pg_atomic_uint32 urgent;	/* a process is parked under a header lock */
 	int			worker_pid;		/* 0: nobody is left to reopen anything */
+	pg_atomic_uint64 guard_at;	/* when the postmaster looks, monotonic_us() */
 
 	slock_t		mutex;			/* guards what follows */
 	PGPROC	   *worker;			/* NULL: close nothing */
@@ -123,6 +137,10 @@ typedef struct FreezeShared
 } FreezeShared;
 
 static FreezeShared *shared = NULL;
+
+/* The postmaster's; its children do not inherit it. */
+static timer_t guard_timer;
+static bool guard_is_there = false;
 
 PGDLLEXPORT void pg_mshare_freeze_worker_main(Datum arg);
 
@@ -139,17 +157,28 @@ freeze_request(void)
 	RequestNamedLWLockTranche("pg_mshare", 1);
 }
 
+/* The postmaster leaves shared memory, and its signal handler must not look there. */
+static void
+freeze_detach(int code, Datum arg)
+{
+	shared = NULL;
+}
+
 /* In the shared-memory startup hook, at each (re)start */
 void
 freeze_startup(void)
 {
+	FreezeShared *new;
 	bool		found;
 
-	shared = ShmemInitStruct("pg_mshare", sizeof(FreezeShared), &found);
-	memset(shared, 0, sizeof(*shared));
+	new = ShmemInitStruct("pg_mshare", sizeof(FreezeShared), &found);
+	memset(new, 0, sizeof(*new));
+	shared = new;
+	on_shmem_exit(freeze_detach, 0);
 	shared->lock = &GetNamedLWLockTranche("pg_mshare")->lock;
 	ConditionVariableInit(&shared->lock_released);
 	pg_atomic_init_u32(&shared->urgent, 0);
+	pg_atomic_init_u64(&shared->guard_at, 0);
 	SpinLockInit(&shared->mutex);
 }
 
@@ -241,6 +270,103 @@ freeze_urgent(void)
 {
 	pg_atomic_exchange_u32(&shared->urgent, 1);
 	freeze_wake_worker();
+}
+
+/*
+ * When the closing that is noted is overdue, NEVER: none is.  Reads without a lock
+ * what closing_begin() writes in this order.
+ */
+static int64
+overdue_at(void)
+{
+	if (shared->closing.kind == CLOSING_NONE)
+		return NEVER;
+	pg_read_barrier();
+	return shared->closing.deadline + OVERDUE_US;
+}
+
+/*
+ * Open the pool if the closing is overdue and has not been opened.  Returns how long it
+ * is until then.  Called with the flip signal blocked; async-signal-safe
+ *
+ * Somebody may end this closing and begin the next one meanwhile, which must not be
+ * opened: who closes waits for openers after it has moved the generation on
+ * (freeze_await_openers()), and those who come later find that nothing is overdue.
+ */
+int64
+freeze_open_overdue(void)
+{
+	int64		overdue = overdue_at();
+	int64		now = monotonic_us();
+	const PoolPlan *plan;
+	uint32		generation;
+
+	if (overdue > now)
+		return overdue == NEVER ? NEVER : overdue - now;
+
+	pg_atomic_fetch_add_u32(&pool->openers, 1);
+	generation = pg_atomic_read_u32(&pool->generation);
+	plan = pool_plan_at(generation);
+	pg_read_barrier();
+	if (overdue_at() <= now &&
+		(plan->nranges > 1 || plan->ranges[0].protection != POOL_READWRITE) &&
+		provider->open_all(generation))
+		fault_tell_overdue();
+	pg_atomic_fetch_sub_u32(&pool->openers, 1);
+	return NEVER;
+}
+
+/* One that is killed in between, or stopped, is not waited for for long. */
+void
+freeze_await_openers(void)
+{
+	for (int64 end = monotonic_us() + OVERDUE_US;
+		 pg_atomic_read_u32(&pool->openers) != 0 && monotonic_us() < end;)
+		pg_usleep(OPENERS_CHECK_US);
+}
+
+static bool
+guard_looks_before(int64 overdue)
+{
+	int64		guard_at = pg_atomic_read_u64(&shared->guard_at);
+
+	return guard_at <= overdue && guard_at > monotonic_us();
+}
+
+/*
+ * The flip signal's handler: in the postmaster, open what is overdue, or see that the
+ * timer comes in time.
+ */
+void
+freeze_guard(void)
+{
+	struct itimerspec timer = {0};
+	int64		next;
+
+	if (!guard_is_there || getpid() != PostmasterPid || shared == NULL)
+		return;
+	freeze_open_overdue();
+	next = overdue_at();
+	if (next == NEVER || next <= monotonic_us() || guard_looks_before(next))
+		return;
+	timer.it_value.tv_sec = next / 1000000;
+	timer.it_value.tv_nsec = next % 1000000 * 1000;
+	timer_settime(guard_timer, TIMER_ABSTIME, &timer, NULL);
+	pg_atomic_write_u64(&shared->guard_at, next);
+}
+
+/* Once, in the postmaster, after the pool is mapped */
+void
+freeze_guard_startup(void)
+{
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,.sigev_signo = FLIP_SIGNAL};
+
+	guard_is_there = (provider->catch_up || flip_signal_install()) &&
+		timer_create(CLOCK_MONOTONIC, &event, &guard_timer) == 0;
+	if (!guard_is_there)
+		ereport(LOG,
+				(errmsg("pg_mshare: the postmaster cannot end closings that the freeze worker does not end"),
+				 errdetail("Signal %d is already in use, or there are too many timers.", FLIP_SIGNAL)));
 }
 
 /* Is that closing still in force? */
@@ -448,7 +574,6 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 	worker = shared->worker;
 	if (worker != NULL)
 	{
-		shared->closing.kind = kind;
 		shared->closing.serial++;
 		shared->closing.since = GetCurrentTimestamp();
 		shared->closing.until = shared->closing.since + timeout_us;
@@ -456,6 +581,8 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 		shared->closing.pid = MyProcPid;
 		shared->closing.reclosings = 0;
 		shared->closing.waits_before = waits;
+		pg_write_barrier();
+		shared->closing.kind = kind;
 		wake = shared->worker_wakes_at > shared->closing.deadline;
 		counters_closed(kind);
 	}
@@ -471,6 +598,8 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 	}
 	if (wake)
 		SetLatch(&worker->procLatch);
+	if (guard_is_there && !guard_looks_before(overdue_at()))
+		kill(PostmasterPid, FLIP_SIGNAL);
 }
 
 /*
@@ -484,6 +613,8 @@ await_silent(void)
 	int64		end = monotonic_us() + mshare_close_timeout * INT64CONST(1000);
 	FlipResult	result;
 
+	if (processes_silent(&result))
+		processes_signal(pg_atomic_read_u32(&pool->generation));
 	while (processes_silent(&result))
 	{
 		if (monotonic_us() >= end || MyProc == shared->worker)
@@ -527,7 +658,7 @@ try_lock_between_flips(void)
 {
 	if (!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
 		return false;
-	if (closing_read().kind != CLOSING_FLIP)
+	if (closing_read().kind != CLOSING_FLIP || overdue_at() <= monotonic_us())
 		return true;
 	LWLockRelease(shared->lock);
 	return false;
@@ -542,6 +673,10 @@ lock_between_flips(void)
 		ConditionVariableTimedSleep(&shared->lock_released, LOCK_CHECK_MS,
 									PG_WAIT_EXTENSION);
 	ConditionVariableCancelSleep();
+
+	/* The pool is open, but the worker is stopped and has not said so. */
+	if (overdue_at() <= monotonic_us())
+		closing_end("overdue");
 }
 
 /*

@@ -255,6 +255,7 @@ mshare_shmem_startup(void)
 	{
 		processes_startup();
 		faults_startup();
+		freeze_guard_startup();
 	}
 	fault_log_startup();
 	counters_startup();

@@ -100,11 +100,19 @@ typedef struct Provider
 	 */
 	void		(*catch_up) (void);
 
+	/*
+	 * Open all of the pool, unless the generation has moved on; false: it has, or that
+	 * failed.  Async-signal-safe.
+	 */
+	bool		(*open_all) (uint32 generation);
+
 	void		(*usage) (ProviderUsage *usage);
 } Provider;
 
 /* An arbitrary real-time signal; the first few are what others think of. */
 #define FLIP_SIGNAL (SIGRTMIN + 5)
+
+extern bool flip_signal_install(void);
 
 extern const Provider provider_mshare;
 extern const Provider provider_mprotect;
@@ -170,10 +178,15 @@ extern void mshare_require(void);
  */
 typedef struct PoolControl
 {
-	/* Counts published plans and is the futex that parked faults wait on. */
+	/*
+	 * Counts published plans above the bits that say which of them is in force, and is
+	 * the futex that parked faults wait on.
+	 */
 	pg_atomic_uint32 generation;
-	/* plans[generation & 1] is in force, the other one is being written */
-	PoolPlan	plans[2];
+	/* Of the first two one is being written; the last says that all is open. */
+	PoolPlan	plans[3];
+	/* How many open what is overdue, without the lock: see freeze_open_overdue() */
+	pg_atomic_uint32 openers;
 
 	pg_atomic_uint64 waits;		/* faults that the handler has parked, ever */
 	pg_atomic_uint64 flips;
@@ -189,6 +202,9 @@ extern void pool_startup(const Provider *wanted, bool fallback);
 extern bool pool_contains(const void *address);
 extern void pool_range_bytes(const PoolRange *range, Size *offset, Size *size);
 extern uint32 pool_publish(const PoolRange *changes, int nchanges);
+extern bool pool_publish_open(uint32 generation);
+extern const PoolPlan *pool_plan_at(uint32 generation);
+extern bool pool_is_next(uint32 generation, uint32 before);
 extern void pool_wake(void);
 extern const PoolPlan *pool_plan(void);
 extern void pool_copy_plan(PoolPlan *copy);
@@ -239,6 +255,7 @@ extern void process_set_waiting(int pid, Parked parked);
 extern bool processes_flip(uint32 generation, bool closing,
 						   TimestampTz deadline, FlipResult *result);
 extern bool processes_silent(FlipResult *result);
+extern void processes_signal(uint32 generation);
 extern int	processes_list(ProcessEntry **entries);
 extern int	processes_parked(Parked at_least);
 extern int	processes_unregistered(void);
@@ -282,6 +299,7 @@ extern void faults_name_wait_event(void);
 extern uint32 faults_wait_event(void);
 extern void fault_name_block(Fault *fault);
 extern void fault_tell(const Fault *fault, int byte, const char *outcome);
+extern void fault_tell_overdue(void);
 extern const char *fault_access_name(const Fault *fault);
 extern bool header_is_locked(int buffer);
 
@@ -365,6 +383,10 @@ extern void freeze_register_worker(void);
 extern void freeze_wake_worker(void);
 extern void freeze_urgent(void);
 extern bool freeze_worker_alive(void);
+extern void freeze_guard_startup(void);
+extern void freeze_guard(void);
+extern int64 freeze_open_overdue(void);
+extern void freeze_await_openers(void);
 extern TimestampTz freeze_frozen_since(void);
 
 typedef struct ClosingState

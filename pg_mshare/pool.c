@@ -14,7 +14,9 @@
  * counter says which one is in force, and the other one is written while nobody
  * needs it.  Readers take no lock, as they are signal handlers: they read the
  * counter, use the plan, and start again if the counter has moved.  Writers
- * hold the lock in freeze.c.  The counter is the futex that parked faults wait
+ * hold the lock in freeze.c.  A third plan, that all is open, never changes: who finds
+ * that a closing does not end can put it into force without a lock, by moving the
+ * counter on.  The counter is the futex that parked faults wait
  * on, so there is no moment between "still closed" and "asleep" to miss a
  * wakeup in.
  *
@@ -43,6 +45,11 @@
 
 #define PAGE_TABLE_ENTRY_BYTES 8
 
+/* A generation: which plan, and above that a count that is never 0 */
+#define PLAN_OF(generation)	((generation) & 3)
+#define PLAN_OPEN			2
+#define GENERATION_FIRST	4
+
 PoolControl *pool = NULL;
 char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
@@ -65,13 +72,15 @@ pool_map(const Provider *wanted, bool fallback)
 						sizeof(PoolControl))));
 
 	/* Generation 0 means "unknown" in processes.c. */
-	pg_atomic_init_u32(&control->generation, 2);
+	pg_atomic_init_u32(&control->generation, GENERATION_FIRST);
+	pg_atomic_init_u32(&control->openers, 0);
 	pg_atomic_init_u64(&control->waits, 0);
 	pg_atomic_init_u64(&control->flips, 0);
 	pg_atomic_init_u64(&control->last_flip_ns, 0);
 	control->plans[0].nranges = 1;
 	control->plans[0].ranges[0] = (PoolRange) {0, NBuffers, POOL_READWRITE};
 	control->plans[0].change = control->plans[0].ranges[0];
+	control->plans[PLAN_OPEN] = control->plans[0];
 	pool = control;
 
 	provider = wanted;
@@ -104,6 +113,8 @@ pool_reopen(void)
 	PoolRange	whole = {0, NBuffers, POOL_READWRITE};
 	FlipResult	result;
 
+	/* One may have been killed. */
+	pg_atomic_write_u32(&pool->openers, 0);
 	if (!pool_protect(&whole, 1,
 					  GetCurrentTimestamp() + RESTART_TIMEOUT_MS * INT64CONST(1000),
 					  &result))
@@ -190,23 +201,32 @@ plan_append(PoolPlan *plan, int first, int end, PoolProtection protection)
 		elog(ERROR, "too many ranges of different protection");
 }
 
-/*
- * Put changes into force on paper and return the new generation.  The caller has
- * made sure that there is room: each adds two ranges at most.
- */
-uint32
-pool_publish(const PoolRange *changes, int nchanges)
+static uint32
+next_generation(uint32 generation, int plan)
 {
-	uint32		generation = pg_atomic_read_u32(&pool->generation);
-	const PoolPlan *old = &pool->plans[generation & 1];
+	generation = (generation - PLAN_OF(generation)) + GENERATION_FIRST;
+	return (generation == 0 ? GENERATION_FIRST : generation) + plan;
+}
+
+/* Is a generation the one that follows another? */
+bool
+pool_is_next(uint32 generation, uint32 before)
+{
+	return before != 0 && generation == next_generation(before, PLAN_OF(generation));
+}
+
+const PoolPlan *
+pool_plan_at(uint32 generation)
+{
+	return &pool->plans[PLAN_OF(generation)];
+}
+
+/* Write down in a plan what changes make of another. */
+static void
+plan_change(PoolPlan *new, const PoolPlan *old, const PoolRange *changes, int nchanges)
+{
 	const PoolRange *range = old->ranges;
 	const PoolRange *change = changes;
-	PoolPlan   *new;
-
-	/* 0 means "unknown"; skip it without changing the order of the plans. */
-	if (++generation == 0)
-		generation = 2;
-	new = &pool->plans[generation & 1];
 
 	if (nchanges == 1)
 		new->change = *changes;
@@ -236,9 +256,42 @@ pool_publish(const PoolRange *changes, int nchanges)
 		first = end;
 	}
 
-	/* A full barrier: the plan is complete before it is in force. */
-	pg_atomic_exchange_u32(&pool->generation, generation);
-	return generation;
+}
+
+/*
+ * Put changes into force on paper and return the new generation.  The caller has
+ * made sure that there is room: each adds two ranges at most.  Returns 0 if the changes
+ * close and all has been opened meanwhile, as they were overdue.
+ */
+uint32
+pool_publish(const PoolRange *changes, int nchanges)
+{
+	uint32		generation = pg_atomic_read_u32(&pool->generation);
+
+	for (;;)
+	{
+		int			plan = PLAN_OF(generation) == 0 ? 1 : 0;
+		uint32		next = next_generation(generation, plan);
+
+		plan_change(&pool->plans[plan], pool_plan_at(generation), changes, nchanges);
+
+		/* A full barrier: the plan is complete before it is in force. */
+		if (pg_atomic_compare_exchange_u32(&pool->generation, &generation, next))
+			return next;
+		if (changes->protection != POOL_READWRITE)
+			return 0;
+	}
+}
+
+/*
+ * Put into force on paper that all is open, if the generation is still that one.
+ * Async-signal-safe
+ */
+bool
+pool_publish_open(uint32 generation)
+{
+	return pg_atomic_compare_exchange_u32(&pool->generation, &generation,
+										  next_generation(generation, PLAN_OPEN));
 }
 
 /* Let every parked fault look again. */
@@ -252,7 +305,7 @@ pool_wake(void)
 const PoolPlan *
 pool_plan(void)
 {
-	return &pool->plans[pg_atomic_read_u32(&pool->generation) & 1];
+	return pool_plan_at(pg_atomic_read_u32(&pool->generation));
 }
 
 /* A copy of the plan in force, for those without the lock */
@@ -265,7 +318,7 @@ pool_copy_plan(PoolPlan *copy)
 	{
 		generation = pg_atomic_read_u32(&pool->generation);
 		pg_read_barrier();
-		*copy = pool->plans[generation & 1];
+		*copy = *pool_plan_at(generation);
 		pg_read_barrier();
 	} while (generation != pg_atomic_read_u32(&pool->generation));
 }
@@ -285,7 +338,7 @@ pool_buffer_protection(int buffer)
 
 		generation = pg_atomic_read_u32(&pool->generation);
 		pg_read_barrier();
-		plan = &pool->plans[generation & 1];
+		plan = pool_plan_at(generation);
 		high = Min(plan->nranges, POOL_MAX_RANGES) - 1;
 		while (low < high)
 		{

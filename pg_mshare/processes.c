@@ -49,6 +49,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -613,6 +614,41 @@ processes_flip(uint32 generation, bool closing, TimestampTz deadline,
 
 	flip_abandon(generation, result);
 	return false;
+}
+
+/*
+ * Is a live slot's process still the one that has claimed it?  In the postmaster this is
+ * asked by a signal handler, which must not touch a mutex that it may have interrupted;
+ * but no child's pid is used again before the postmaster has waited for it.
+ */
+static bool
+slot_is_alive(ProcessSlot *slot)
+{
+	siginfo_t	info;
+
+	if (getpid() != PostmasterPid)
+		return !slot_reap(slot);
+	return waitid(P_PID, slot->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/*
+ * Send all others that are behind a signal and wait for nothing.  Async-signal-safe,
+ * where no mutex is being locked.
+ */
+void
+processes_signal(uint32 generation)
+{
+	int			used = pg_atomic_read_u32(&registry->used);
+
+	for (int i = 0; i < used; i++)
+	{
+		ProcessSlot *slot = &registry->slots[i];
+
+		if (slot != my_slot && slot_state(slot) == SLOT_LIVE &&
+			pg_atomic_read_u32(&slot->generation) != generation &&
+			slot_is_alive(slot))
+			kill(slot->pid, FLIP_SIGNAL);
+	}
 }
 
 /*

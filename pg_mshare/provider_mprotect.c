@@ -73,12 +73,11 @@ mprotect_catch_up(void)
 	while ((generation = pg_atomic_read_u32(&pool->generation)) !=
 		   process_generation())
 	{
-		const PoolPlan *plan = &pool->plans[generation & 1];
+		const PoolPlan *plan = pool_plan_at(generation);
 		int			failed = 0;
 
 		pg_read_barrier();
-		if (process_generation() + 1 == generation && process_generation() != 0 &&
-			plan->change.count > 0)
+		if (pool_is_next(generation, process_generation()) && plan->change.count > 0)
 			failed = apply(&plan->change);
 		else
 		{
@@ -103,7 +102,9 @@ flip_signal_handler(int signo, siginfo_t *info, void *context)
 	sigset_t   *interrupted = &((ucontext_t *) context)->uc_sigmask;
 	int			save_errno = errno;
 
-	mprotect_catch_up();
+	if (provider->catch_up)
+		provider->catch_up();
+	freeze_guard();
 
 	/* BlockSig has SIGTERM, unlike StartupBlockSig, in which clients are awaited. */
 	if (sigismember(interrupted, SIGTERM))
@@ -111,8 +112,12 @@ flip_signal_handler(int signo, siginfo_t *info, void *context)
 	errno = save_errno;
 }
 
-static void
-install_flip_signal(void)
+/*
+ * Once, in the postmaster; children inherit the handler.  With provider mshare only
+ * the postmaster is ever sent the signal (freeze.c).  False: it is already in use.
+ */
+bool
+flip_signal_install(void)
 {
 	struct sigaction action = {
 		.sa_sigaction = flip_signal_handler,
@@ -122,10 +127,7 @@ install_flip_signal(void)
 	sigset_t	flip;
 
 	if (sigaction(FLIP_SIGNAL, NULL, &old) == 0 && old.sa_handler != SIG_DFL)
-		ereport(FATAL,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("signal %d is already in use", FLIP_SIGNAL),
-				 errhint("Remove the library that handles it from shared_preload_libraries, start the server where it is not ignored, or set pg_mshare.provider to mshare or off.")));
+		return false;
 
 	sigfillset(&action.sa_mask);
 	if (sigaction(FLIP_SIGNAL, &action, NULL) < 0)
@@ -139,6 +141,7 @@ install_flip_signal(void)
 	sigemptyset(&flip);
 	sigaddset(&flip, FLIP_SIGNAL);
 	pthread_sigmask(SIG_UNBLOCK, &flip, NULL);
+	return true;
 }
 
 /*
@@ -211,7 +214,11 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 		return NULL;
 	}
 
-	install_flip_signal();
+	if (!flip_signal_install())
+		ereport(FATAL,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("signal %d is already in use", FLIP_SIGNAL),
+				 errhint("Remove the library that handles it from shared_preload_libraries, start the server where it is not ignored, or set pg_mshare.provider to mshare or off.")));
 	return base;
 }
 
@@ -229,6 +236,12 @@ mprotect_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 	sigset_t	saved;
 	uint32		generation = pool_publish(changes, nchanges);
 
+	if (generation == 0)
+	{
+		result->sys_errno = ECANCELED;
+		return false;
+	}
+
 	/* Wake the parked first: they have the furthest to go. */
 	pool_wake();
 
@@ -240,6 +253,18 @@ mprotect_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 
 	return processes_flip(generation, changes->protection != POOL_READWRITE,
 						  deadline, result);
+}
+
+/* The flip signal is blocked. */
+static bool
+mprotect_open_all(uint32 generation)
+{
+	if (!pool_publish_open(generation))
+		return false;
+	pool_wake();
+	mprotect_catch_up();
+	processes_signal(process_generation());
+	return true;
 }
 
 static void
@@ -258,5 +283,6 @@ const Provider provider_mprotect = {
 	.advise = mprotect_advise,
 	.protect = mprotect_protect,
 	.catch_up = mprotect_catch_up,
+	.open_all = mprotect_open_all,
 	.usage = mprotect_usage,
 };

@@ -349,6 +349,7 @@ region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 			   FlipResult *result)
 {
 	bool		opening = changes->protection == POOL_READWRITE;
+	uint32		published = 0;
 
 	/*
 	 * Parked faults act on the plan: it closes before the region does and opens
@@ -356,7 +357,15 @@ region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 	 * Several changes at once are all of one kind.
 	 */
 	if (!opening)
-		pool_publish(changes, nchanges);
+	{
+		published = pool_publish(changes, nchanges);
+		if (published == 0)
+		{
+			result->sys_errno = ECANCELED;
+			return false;
+		}
+		freeze_await_openers();
+	}
 	for (int i = 0; i < nchanges; i++)
 	{
 		Size		offset;
@@ -372,6 +381,22 @@ region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 	}
 	if (opening)
 		pool_publish(changes, nchanges);
+	else if (pg_atomic_read_u32(&pool->generation) != published)
+	{
+		/* opened meanwhile, as it was overdue, perhaps before the region was closed */
+		region_protect_bytes(0, pool_mapped_bytes, PROT_READ | PROT_WRITE);
+		result->sys_errno = ECANCELED;
+	}
+	pool_wake();
+	return result->sys_errno == 0;
+}
+
+static bool
+region_open_all(uint32 generation)
+{
+	if (!region_protect_bytes(0, pool_mapped_bytes, PROT_READ | PROT_WRITE) ||
+		!pool_publish_open(generation))
+		return false;
 	pool_wake();
 	return true;
 }
@@ -394,5 +419,6 @@ const Provider provider_mshare = {
 	.map = region_provide,
 	.advise = region_advise,
 	.protect = region_protect,
+	.open_all = region_open_all,
 	.usage = region_usage,
 };
