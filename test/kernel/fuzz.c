@@ -810,10 +810,12 @@ static int expected_advice(const struct advice *advice, int from, int to)
 			return -EINVAL;
 		if (advice->advice != MADV_REMOVE)
 			continue;
-		if (!(c->object->ceiling & PROT_WRITE))
+		if (!(c->prot & PROT_WRITE))
 			return -EACCES;
-		empty_page(c->object, c->page);
 	}
+	for (int i = from; i < to && advice->advice == MADV_REMOVE; i++)
+		if (cells[i].object)
+			empty_page(cells[i].object, cells[i].page);
 	return hole ? -ENOMEM : 0;
 }
 

@@ -225,7 +225,8 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
  *
  * Possible returned errors are:
  *
- * - %EACCES: MADV_REMOVE of an object that cannot be written.
+ * - %EACCES: MADV_REMOVE, and the region does not grant all of the range for
+ *   writing; nothing has changed.
  * - %EAGAIN: no memory for splitting a mapping.
  * - %EBADF: the fd is not open for writing.
  * - %EFAULT: @arg is not readable; populating met what an access would get
