@@ -131,10 +131,10 @@ region_create(int elevel)
 static bool
 mount_has_room(Size bytes, Size page_size, Size *needed)
 {
-	/* a table for each 512 pages, for each 512 of these, and the region's own */
+	/* a table for each 512 pages, for each 512 of these, and the region's own two */
 	Size		tables = bytes / page_size / PAGE_TABLE_ENTRIES + 1;
 
-	tables += tables / PAGE_TABLE_ENTRIES + 2;
+	tables += tables / PAGE_TABLE_ENTRIES + 3;
 	*needed = bytes + tables * sysconf(_SC_PAGESIZE);
 	return *needed <= memory_left_on(mshare_path);
 }

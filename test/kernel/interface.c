@@ -900,6 +900,31 @@ TEST_F(mounted, a_reservation_is_kept)
 	close(fd);
 }
 
+/* Beside its page a view has a state for each of 512 chunks: two bytes at least. */
+TEST_F(mounted, views_count_with_all_they_take)
+{
+	static const unsigned int slots = 100;
+	struct statfs before, after;
+	char *p;
+	int fd;
+
+	ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0, "size=100m"));
+	fd = open(self->dir, O_TMPFILE | O_RDWR, 0600);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, slots * SLOT));
+	ASSERT_EQ(0, statfs(self->dir, &before));
+	p = window(fd, slots, RW);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, statfs(self->dir, &after));
+	EXPECT_LE(slots * (PAGE + 2 * SLOT / CHUNK),
+		  (before.f_bfree - after.f_bfree) * PAGE);
+	EXPECT_EQ(slots * PAGE, region_stat(fd).page_table_bytes);
+	munmap(p, slots * SLOT);
+	close(fd);
+	ASSERT_EQ(0, statfs(self->dir, &after));
+	EXPECT_EQ(before.f_blocks, after.f_bfree);
+}
+
 /* A sparse terabyte needs 4 MiB of tables for its chunks alone. */
 TEST_F(mounted, page_tables_are_limited)
 {

@@ -230,7 +230,6 @@ void mshare_host_exit(struct mshare_region *region)
 void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 {
 	struct mm_struct *host = region->host;
-	unsigned long slot;
 	u64 pages = 0;
 	int i;
 
@@ -244,9 +243,8 @@ void mshare_host_stat(struct mshare_region *region, struct mshare_stat *stat)
 #endif
 	stat->resident_bytes = pages << PAGE_SHIFT;
 	stat->page_table_bytes = mm_pgtables_bytes(host);
-	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++)
-		if (READ_ONCE(region->views[slot]))
-			stat->page_table_bytes += PAGE_SIZE;
+	stat->page_table_bytes += atomic_long_read(&region->nr_views) *
+				  PAGE_SIZE;
 }
 
 static void mshare_show_mapping(struct seq_file *seq,

@@ -97,9 +97,9 @@ struct mshare_anon {
  */
 struct mshare_chunk {
 	u8 prot;
-	u8 ceiling;
-	bool mapped;
-	bool pieces;
+	u8 ceiling : 3;
+	bool mapped : 1;
+	bool pieces : 1;
 };
 
 /**
@@ -164,6 +164,7 @@ struct mshare_events {
  * @mn: tells of what the core mm takes out of the host's tables
  * @size: bytes; 0 before the size is set
  * @views: one per slot, NULL until needed; installed by cmpxchg, then constant
+ * @nr_views: how many there are
  * @tables: bytes counted in @fs for page tables
  * @reserved: those that anonymous objects may need, of which some are there
  * @flusher: the task that will flush by itself what it is changing
@@ -196,6 +197,7 @@ struct mshare_region {
 	struct mmu_notifier mn;
 	unsigned long size;
 	struct mshare_view **views;
+	atomic_long_t nr_views;
 	atomic_long_t tables;
 	atomic_long_t reserved;
 	struct task_struct *flusher;
@@ -324,7 +326,7 @@ void mshare_link_del(struct mshare_link *link);
 struct mshare_view *mshare_view_get(struct mshare_region *region,
 				    unsigned long offset,
 				    struct mem_cgroup *payer);
-void mshare_view_free(struct mshare_view *view);
+void mshare_view_free(struct mshare_region *region, struct mshare_view *view);
 void mshare_view_link(struct mshare_region *region, unsigned long offset,
 		      unsigned long prot);
 void mshare_view_unlink(struct mshare_region *region, unsigned long offset);

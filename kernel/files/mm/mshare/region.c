@@ -90,10 +90,9 @@ static void mshare_region_free(struct mshare_region *region)
 	mshare_event_exit(region);
 	mem_cgroup_put(region->memcg);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++) {
-		if (!region->views[slot])
-			continue;
-		mshare_view_free(region->views[slot]);
-		mshare_fs_uncharge(fs, PAGE_SIZE);
+		if (region->views[slot])
+			mshare_view_free(region, region->views[slot]);
+		cond_resched();
 	}
 	kvfree(region->views);
 	percpu_counter_destroy(&region->faults);

@@ -30,16 +30,23 @@ static void mshare_view_free_rcu(struct rcu_head *head)
 	pagetable_free(ptdesc);
 }
 
+/* What counts against size=: the page, and what is kept beside it. */
+static unsigned long mshare_view_bytes(void)
+{
+	return PAGE_SIZE + kmalloc_size_roundup(sizeof(struct mshare_view));
+}
+
 /*
  * The windows are gone and flushed. A paravirtual flush may have left out a
  * preempted vCPU that is in GUP-fast, with interrupts off: hence RCU.
  */
-void mshare_view_free(struct mshare_view *view)
+void mshare_view_free(struct mshare_region *region, struct mshare_view *view)
 {
 	struct ptdesc *ptdesc = virt_to_ptdesc(view->puds);
 
 	call_rcu(&ptdesc->pt_rcu_head, mshare_view_free_rcu);
 	kfree(view);
+	mshare_fs_uncharge(region->fs, mshare_view_bytes());
 }
 
 static struct mshare_view *mshare_view_alloc(void)
@@ -74,7 +81,7 @@ struct mshare_view *mshare_view_get(struct mshare_region *region,
 
 	if (view)
 		return view;
-	err = mshare_fs_charge(region->fs, PAGE_SIZE);
+	err = mshare_fs_charge(region->fs, mshare_view_bytes());
 	if (err)
 		return ERR_PTR(err);
 
@@ -82,15 +89,16 @@ struct mshare_view *mshare_view_get(struct mshare_region *region,
 	view = mshare_view_alloc();
 	set_active_memcg(old);
 	if (!view) {
-		mshare_fs_uncharge(region->fs, PAGE_SIZE);
+		mshare_fs_uncharge(region->fs, mshare_view_bytes());
 		return ERR_PTR(-ENOMEM);
 	}
 	raced = cmpxchg(slot, NULL, view);
 	if (raced) {
-		mshare_view_free(view);
-		mshare_fs_uncharge(region->fs, PAGE_SIZE);
+		mshare_view_free(region, view);
 		return raced;
 	}
+	atomic_long_inc(&region->nr_views);
+	cond_resched();			/* the next slot may be of 131,071 */
 	return view;
 }
 
