@@ -713,6 +713,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 			       unsigned long start, unsigned long end)
 {
 	unsigned long first = start & PUD_MASK, last = ALIGN(end, PUD_SIZE);
+	struct mshare_chunk *chunk;
 	bool cleared = false;
 	unsigned long addr;
 	LIST_HEAD(gone);
@@ -728,11 +729,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 		first += PUD_SIZE;
 	if (mshare_anything_in(region, end, last))
 		last -= PUD_SIZE;
-	for (addr = first; addr < last; addr += PUD_SIZE) {
-		struct mshare_chunk *chunk = mshare_chunk(region, addr);
-
-		if (!chunk || !chunk->mapped)
-			continue;
+	mshare_for_each_chunk(region, chunk, addr, first, last) {
 		mshare_view_unlink(region, addr);
 		cleared = true;
 	}
@@ -742,11 +739,7 @@ static int mshare_unmap_locked(struct mshare_region *region,
 	/* VMAs and pages; the views no longer lead there */
 	mshare_anon_count(region, start, end, false, &gone);
 	err = mshare_hostmm_unmap(region, start, end);
-	for (addr = start & PUD_MASK; addr < end; addr += PUD_SIZE) {
-		struct mshare_chunk *chunk = mshare_chunk(region, addr);
-
-		if (!chunk || !chunk->mapped)
-			continue;
+	mshare_for_each_chunk(region, chunk, addr, start & PUD_MASK, end) {
 		if (err && addr >= first && addr < last)
 			mshare_view_link(region, addr, chunk->prot);
 		mshare_chunk_refresh(region, addr);

@@ -106,10 +106,12 @@ struct mshare_chunk {
  * struct mshare_view - what windows' P4D entries for a slot point to
  * @puds: a PUD page of the region's own; each entry points to the host's PMD
  *	table or is none
+ * @mapped: chunks in which something is mapped; under region->lock
  * @chunks: the state that the entries follow
  */
 struct mshare_view {
 	pud_t *puds;
+	unsigned int mapped;
 	struct mshare_chunk chunks[PTRS_PER_PUD];
 };
 
@@ -352,6 +354,29 @@ static inline struct mshare_chunk *mshare_chunk(struct mshare_region *region,
 	view = READ_ONCE(region->views[offset / MSHARE_SLOT_SIZE]);
 	return view ? &view->chunks[pud_index(offset)] : NULL;
 }
+
+struct mshare_chunk *__mshare_next_chunk(struct mshare_region *region,
+					 unsigned long *addr,
+					 unsigned long end);
+
+/* The next in which something is mapped, from *@addr on; @chunk may be it. */
+static inline struct mshare_chunk *
+mshare_next_chunk(struct mshare_region *region, struct mshare_chunk *chunk,
+		  unsigned long *addr, unsigned long end)
+{
+	if (chunk && pud_index(*addr) && *addr < end && chunk->mapped)
+		return chunk;
+	return __mshare_next_chunk(region, addr, end);
+}
+
+/*
+ * The chunks of a range in which something is mapped. A step for each, and one
+ * for each slot: there may be 67 million chunks. Under region->lock.
+ */
+#define mshare_for_each_chunk(region, chunk, addr, start, end)		\
+	for (addr = (start), chunk = NULL;				\
+	     (chunk = mshare_next_chunk(region, chunk, &addr, end));	\
+	     addr += PUD_SIZE, chunk++)
 
 /* Is an access within these rights? As on x86, what has any can be read. */
 static inline bool mshare_grants(unsigned long prot, unsigned long access)

@@ -102,6 +102,28 @@ struct mshare_view *mshare_view_get(struct mshare_region *region,
 	return view;
 }
 
+/* See mshare_for_each_chunk(). */
+struct mshare_chunk *__mshare_next_chunk(struct mshare_region *region,
+					 unsigned long *addr,
+					 unsigned long end)
+{
+	unsigned long next;
+
+	for (; *addr < end; *addr = next) {
+		struct mshare_view *view;
+
+		cond_resched();
+		next = (*addr & MSHARE_SLOT_MASK) + MSHARE_SLOT_SIZE;
+		view = READ_ONCE(region->views[*addr / MSHARE_SLOT_SIZE]);
+		if (!view || !view->mapped)
+			continue;
+		for (; *addr < min(next, end); *addr += PUD_SIZE)
+			if (view->chunks[pud_index(*addr)].mapped)
+				return &view->chunks[pud_index(*addr)];
+	}
+	return NULL;
+}
+
 /* The host's entry for the PMD table of a chunk. */
 static pud_t mshare_host_pud(struct mshare_region *region, unsigned long offset)
 {
@@ -295,8 +317,10 @@ static void mshare_window_attach_all(struct mshare_region *region,
 	unsigned long address;
 
 	for (address = vma->vm_start; address < vma->vm_end;
-	     address += MSHARE_SLOT_SIZE)
+	     address += MSHARE_SLOT_SIZE) {
+		cond_resched();
 		mshare_window_attach(region, vma, address);
+	}
 }
 
 /**
@@ -324,6 +348,7 @@ void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		pgd_t *pgd = pgd_offset(mm, address);
 		p4d_t *p4d;
 
+		cond_resched();
 		if (pgd_none(*pgd))
 			continue;
 		p4d = p4d_offset(pgd, address);
