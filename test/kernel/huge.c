@@ -206,6 +206,60 @@ TEST_F(huge, pieces_flip)
 	}
 }
 
+/*
+ * What was split for a piece is one again when it is open again: else the
+ * mappings run out while nothing is protected any more.
+ */
+TEST_F(huge, pieces_merge_again)
+{
+	/* across the end of a chunk */
+	const unsigned long start = CHUNK - 4 * PMD, second = start + 6 * PMD;
+	char *p = self->p + start, *q, *r;
+	int object = huge_memfd(9 * PMD);
+
+	ASSERT_LE(0, object);
+	ASSERT_EQ(0, create_flags(self->region, start, 6 * PMD, RW, HUGE, -1, 0));
+	ASSERT_EQ(0, create_file(self->region, second, 8 * PMD, RW, object, PMD));
+	memset(p, RET, 13 * PMD);		/* one is not there yet */
+	EXPECT_EQ(2, region_stat(self->region).host_vmas);
+	ASSERT_EQ(0, write_file("/proc/sys/vm/max_map_count", "5"));
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 14; i++) {
+			EXPECT_EQ(0, protect(self->region, start + i * PMD, PMD,
+					     PROT_READ))
+				TH_LOG("page %d", i);
+			EXPECT_EQ(PROT_READ, rights(p + i * PMD));
+			if (i) {
+				EXPECT_EQ(RW, rights(p + i * PMD - PAGE));
+			}
+			EXPECT_EQ(0, protect(self->region, start + i * PMD, PMD,
+					     RW))
+				TH_LOG("page %d", i);
+		}
+	write_file("/proc/sys/vm/max_map_count", "65530");
+	EXPECT_EQ(2, region_stat(self->region).host_vmas);
+	for (int i = 0; i < 14; i++) {
+		EXPECT_EQ(RW, rights(p + i * PMD));
+	}
+
+	/* the object and the merged mapping are still each other's */
+	q = mmap(NULL, 9 * PMD, RW, MAP_SHARED, object, 0);
+	ASSERT_NE(MAP_FAILED, q);
+	r = self->p + second + 4 * PMD;
+	*r = 12;
+	EXPECT_EQ(12, q[5 * PMD]);
+	ASSERT_EQ(0, fallocate(object, FALLOC_FL_PUNCH_HOLE |
+			       FALLOC_FL_KEEP_SIZE, 5 * PMD, PMD));
+	EXPECT_EQ(0, *r);
+	munmap(q, 9 * PMD);
+	ASSERT_EQ(0, unmap(self->region, second + 2 * PMD, PMD));
+	EXPECT_EQ(SEGV_MAPERR, touch(self->p + second + 2 * PMD, PROT_READ));
+	EXPECT_EQ(RW, rights(self->p + second + 3 * PMD));
+	ASSERT_EQ(0, ftruncate(object, PMD));
+	EXPECT_EQ(DENIED_BUS, touch(self->p + second + 3 * PMD, PROT_READ));
+	close(object);
+}
+
 /* Also where the protection would not change */
 TEST_F(huge, pieces_do_not_cut_pages)
 {

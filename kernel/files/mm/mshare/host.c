@@ -419,6 +419,8 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED))
 		goto err_close;
 
+	/* hugetlb's, against mremap(). It would keep pieces from merging. */
+	vm_flags_clear(vma, VM_DONTEXPAND);
 	err = insert_vm_struct(host, vma);
 	if (err)
 		goto err_close;
