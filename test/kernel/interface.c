@@ -713,8 +713,48 @@ TEST_F(mounted, unknown_option_is_refused)
 {
 	EXPECT_EQ(-1, mount("msharefs", self->dir, "msharefs", 0, "colour=red"));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, mount("msharefs", self->dir, "msharefs", 0, "size=x"));
 	EXPECT_EQ(-1, mount("msharefs", self->dir, "msharefs", 0, "nr_regions=-"));
+}
+
+TEST_F(mounted, sizes)
+{
+	static const struct { const char *option; long bytes; } good[] = {
+		{ "size=0", 0 }, { "size=12345678", 12345678 & -PAGE },
+		{ "size=4k", 4096 }, { "size=4K", 4096 }, { "size=3m", 3 * MIB },
+		{ "size=2g", 2 * CHUNK }, { "size=1T", 1L << 40 },
+		{ "size=1p", 1L << 50 }, { "size=7e", 7L << 60 },
+		{ "size=0%", 0 },
+	};
+	static const char *const bad[] = {
+		"size=", "size=%", "size=k", "size=x", "size=-1", "size=1x",
+		"size=1kk", "size=1k%", "size=1%k", "size=101%", "size= 1",
+		"size=8e", "size=16e", "size=17179869184g", "size=9223372036854775808",
+		"size=18446744073709551616", "size=99999999999999999999",
+		"size=99999999999999999999g", "size=184467440737095516%",
+		"nr_regions=", "nr_regions=-1", "nr_regions=9223372036854775808",
+		"nr_regions=99999999999999999999",
+	};
+	long half = figure("/proc/meminfo", "MemTotal") * 1024 / 2;
+	struct statfs fs;
+
+	for (int i = 0; i < ARRAY_SIZE(good); i++) {
+		ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0,
+				   good[i].option))
+			TH_LOG("%s", good[i].option);
+		ASSERT_EQ(0, statfs(self->dir, &fs));
+		EXPECT_EQ(good[i].bytes & -PAGE, fs.f_blocks * fs.f_bsize)
+			TH_LOG("%s", good[i].option);
+		ASSERT_EQ(0, umount(self->dir));
+	}
+	for (int i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, result(mount("msharefs", self->dir,
+						"msharefs", 0, bad[i])))
+			TH_LOG("%s was taken", bad[i]);
+		umount(self->dir);
+	}
+	ASSERT_EQ(0, mount("msharefs", self->dir, "msharefs", 0, "size=50%"));
+	ASSERT_EQ(0, statfs(self->dir, &fs));
+	EXPECT_GT(PAGE, half - (long)(fs.f_blocks * fs.f_bsize));
 }
 
 TEST_F(mounted, instances_are_apart)

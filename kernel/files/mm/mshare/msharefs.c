@@ -3,12 +3,15 @@
  * mshare: the filesystem. One directory of regions, whose names and
  * permissions are all that it keeps; region.c has what is behind a file.
  */
+#include <linux/ctype.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/init.h>
 #include <linux/kernel.h>
 #include <linux/magic.h>
+#include <linux/math64.h>
+#include <linux/overflow.h>
 #include <linux/module.h>
 #include <linux/mshare.h>
 #include <linux/seq_file.h>
@@ -231,24 +234,40 @@ static const struct fs_parameter_spec mshare_parameters[] = {
 	{}
 };
 
-/* Bytes with a suffix, or a percentage of RAM, as tmpfs takes it. */
+/*
+ * Bytes with a suffix, or a percentage of RAM, as tmpfs takes it; but nothing
+ * that overflows, which memparse() does not tell.
+ */
 static int mshare_parse_size(struct fs_context *fc, const char *text,
 			     unsigned long *result)
 {
-	unsigned long long size;
-	char *rest;
+	static const char units[] = "kmgtpe";
+	const char *unit = text + strlen(text);
+	unsigned int shift = 0;
+	u64 size, bytes;
+	char number[24];
 
-	size = memparse(text, &rest);
-	if (*rest == '%') {
+	if (unit > text && !isdigit(unit[-1]))
+		unit--;
+	if (unit == text || unit - text >= sizeof(number))
+		return invalf(fc, "msharefs: bad size '%s'", text);
+	strscpy(number, text, unit - text + 1);
+	if (*unit && *unit != '%') {
+		const char *found = strchr(units, tolower(*unit));
+
+		if (!found)
+			return invalf(fc, "msharefs: bad size '%s'", text);
+		shift = 10 * (found - units + 1);
+	}
+	if (kstrtou64(number, 10, &size) ||
+	    check_shl_overflow(size, shift, &bytes) || bytes > LONG_MAX)
+		return invalf(fc, "msharefs: bad size '%s'", text);
+	if (*unit == '%') {
 		if (size > 100)
 			return invalf(fc, "msharefs: size over 100%%");
-		size = (size << PAGE_SHIFT) * totalram_pages();
-		do_div(size, 100);
-		rest++;
+		bytes = div_u64((size << PAGE_SHIFT) * totalram_pages(), 100);
 	}
-	if (rest == text || *rest || size > LONG_MAX)
-		return invalf(fc, "msharefs: bad size '%s'", text);
-	*result = size;
+	*result = bytes;
 	return 0;
 }
 
