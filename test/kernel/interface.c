@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 
@@ -162,12 +163,57 @@ TEST_F(interface, is_not_readable_as_a_file)
 	EXPECT_EQ(-1, pwrite(self->region, bytes, sizeof(bytes), 0));
 	ASSERT_EQ(0, pipe(pipes));
 	EXPECT_EQ(-1, splice(self->region, NULL, pipes[1], NULL, 1, 0));
-	EXPECT_EQ(-1, fallocate(self->region, 0, 0, SLOT));
-	EXPECT_EQ(EOPNOTSUPP, errno);
-	EXPECT_EQ(-1, fallocate(self->region,
-				FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				0, PAGE));
-	EXPECT_EQ(EOPNOTSUPP, errno);
+}
+
+/* As programs of v3 do it */
+TEST_F(interface, fallocate_sets_the_size)
+{
+	static const struct { int mode; off_t offset, length; int err; } cases[] = {
+		{ FALLOC_FL_KEEP_SIZE, 0, SLOT, -EOPNOTSUPP },
+		{ FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SLOT, -EOPNOTSUPP },
+		{ FALLOC_FL_ZERO_RANGE, 0, SLOT, -EOPNOTSUPP },
+		{ 0, PAGE, SLOT - PAGE, -EOPNOTSUPP },
+		{ 0, SLOT, SLOT, -EOPNOTSUPP },
+		{ 0, 0, PAGE, -EINVAL },
+		{ 0, 0, SLOT + PAGE, -EINVAL },
+		{ 0, 0, 1L << 62, -EINVAL },
+		{ 0, 0, 2 * SLOT, 0 },
+		{ 0, 0, 2 * SLOT, -EBUSY },
+		{ FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, PAGE, -EOPNOTSUPP },
+	};
+	struct stat st;
+	int fd = region_open(), reader;
+
+	ASSERT_LE(0, fd);
+	for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+		EXPECT_EQ(cases[i].err, result(fallocate(fd, cases[i].mode,
+							 cases[i].offset,
+							 cases[i].length)))
+			TH_LOG("case %d", i);
+	}
+	ASSERT_EQ(0, fstat(fd, &st));
+	EXPECT_EQ(2 * SLOT, st.st_size);
+	EXPECT_EQ(0, create_anon(fd, SLOT, PAGE, RW));
+	EXPECT_EQ(-EBUSY, result(ftruncate(fd, SLOT)));
+	snprintf(self->path, sizeof(self->path), "/proc/self/fd/%d", fd);
+	reader = open(self->path, O_RDONLY);
+	EXPECT_EQ(-EBADF, result(fallocate(reader, 0, 0, SLOT)));
+	close(reader);
+	close(fd);
+}
+
+/* No file grows by it: it is address space that is counted. */
+TEST_F(interface, file_size_limit_does_not_count)
+{
+	struct rlimit limit = { MIB, MIB };
+	int fd = region_open(), other = region_open();
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
+	EXPECT_EQ(0, result(ftruncate(fd, SLOT)));
+	EXPECT_EQ(0, result(fallocate(other, 0, 0, SLOT)));
+	close(other);
+	close(fd);
 }
 
 TEST_F(interface, permissions_decide_who_opens)

@@ -76,7 +76,7 @@ int main(void)
 	snprintf(path, sizeof(path), "/sys/fs/mshare/upstream-%d", getpid());
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
 	ok(fd >= 0, "a file is created");
-	ok(ftruncate(fd, size) == 0, "its size is set to the granule");
+	ok(fallocate(fd, 0, 0, size) == 0, "its size is set to the granule");
 
 	/* v3 programs fill the struct member by member on the stack */
 	memset(&create, 0x55, sizeof(create));

@@ -151,12 +151,15 @@ static int mshare_setattr(struct mnt_idmap *idmap, struct dentry *dentry,
 			  struct iattr *attr)
 {
 	struct inode *inode = d_inode(dentry);
+	bool sized = attr->ia_valid & ATTR_SIZE;
 	int err;
 
+	/* RLIMIT_FSIZE is about files that grow: this is address space */
+	attr->ia_valid &= ~ATTR_SIZE;
 	err = setattr_prepare(idmap, dentry, attr);
 	if (err)
 		return err;
-	if (attr->ia_valid & ATTR_SIZE) {
+	if (sized) {
 		err = mshare_region_set_size(inode->i_private, attr->ia_size);
 		if (err)
 			return err;

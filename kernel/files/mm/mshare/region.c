@@ -383,6 +383,23 @@ static int mshare_file_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Programs of v3 set the size so; there is nothing else to allocate. */
+static long mshare_fallocate(struct file *file, int mode, loff_t offset,
+			     loff_t len)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	if (mode || offset)
+		return -EOPNOTSUPP;
+	inode_lock(inode);
+	err = mshare_region_set_size(inode->i_private, len);
+	if (!err)
+		i_size_write(inode, len);
+	inode_unlock(inode);
+	return err;
+}
+
 /* /proc/PID/fdinfo/FD: what the region consists of. */
 static void mshare_show_fdinfo(struct seq_file *seq, struct file *file)
 {
@@ -401,5 +418,6 @@ const struct file_operations mshare_file_ops = {
 	.mmap			= mshare_window_map,
 	.get_unmapped_area	= mshare_get_unmapped_area,
 	.unlocked_ioctl		= mshare_ioctl,
+	.fallocate		= mshare_fallocate,
 	.show_fdinfo		= mshare_show_fdinfo,
 };
