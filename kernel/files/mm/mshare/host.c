@@ -560,10 +560,12 @@ out:
 static int mshare_check_create(struct mshare_region *region,
 			       const struct mshare_create *c)
 {
+	unsigned int more = c->flags & ~MSHARE_CREATE_FLAGS;
+
 	if (c->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return -EINVAL;
-	if ((c->flags & ~MSHARE_CREATE_FLAGS) !=
-	    (c->flags & MAP_HUGETLB ? MAP_HUGE_2MB : 0))
+	/* No size is the default size, see mshare_huge_file() */
+	if (more && (more != MAP_HUGE_2MB || !(c->flags & MAP_HUGETLB)))
 		return -EINVAL;
 	if ((c->flags & MAP_TYPE) != MAP_SHARED &&
 	    (c->flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
@@ -583,12 +585,18 @@ static int mshare_check_create(struct mshare_region *region,
 static struct file *mshare_huge_file(const struct mshare_create *c,
 				     struct mshare_anon *anon)
 {
+	int page_size_log = (c->flags >> MAP_HUGE_SHIFT) & MAP_HUGE_MASK;
 	struct file *file;
 
 	file = hugetlb_file_setup(HUGETLB_ANON_FILE, c->size, VM_NORESERVE,
-				  HUGETLB_ANONHUGE_INODE, ilog2(PMD_SIZE));
-	if (!IS_ERR(file))
-		file->private_data = anon;
+				  HUGETLB_ANONHUGE_INODE, page_size_log);
+	if (IS_ERR(file))
+		return file;
+	if (huge_page_size(hstate_file(file)) != PMD_SIZE) {
+		fput(file);
+		return ERR_PTR(-EOPNOTSUPP);
+	}
+	file->private_data = anon;
 	return file;
 }
 
@@ -607,15 +615,16 @@ static struct file *mshare_huge_file(const struct mshare_create *c,
  * - %EFAULT: the argument is not readable.
  * - %EINTR: a fatal signal came first.
  * - %EINVAL: unknown bits in prot or flags, MAP_PRIVATE, MAP_ANONYMOUS with an
- *   fd, MAP_HUGETLB without MAP_HUGE_2MB or with a file that is not on
- *   hugetlbfs; the range is empty, not aligned to the object's pages or not in
- *   the region; nor is the offset; the object is itself on msharefs.
+ *   fd, MAP_HUGETLB with a file that is not on hugetlbfs; the range is empty,
+ *   not aligned to the object's pages or not in the region; nor is the offset;
+ *   the object is itself on msharefs.
  * - %ENODEV: the file is not a regular one, or cannot be mapped; there are no
  *   huge pages of 2 MiB.
  * - %ENOMEM: no memory, too few huge pages, or too many mappings in the region.
  * - %ENOSPC: more than the mount's size= allows.
  * - %EOPNOTSUPP: an object whose pages cannot be shared: DAX, secretmem,
- *   hugetlbfs with pages of another size than 2 MiB.
+ *   hugetlbfs with pages of another size than 2 MiB, which MAP_HUGETLB alone
+ *   asks for where that is the default size.
  * - %EOVERFLOW: offset + size is beyond what a file can have.
  * - %EPERM: PROT_WRITE and the memfd is sealed, or PROT_EXEC and the file is on
  *   a noexec mount.
