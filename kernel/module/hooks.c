@@ -220,30 +220,9 @@ HANDLER(on_do_madvise)
 		go_to(fregs, hook_madvise);
 }
 
-/* 0006: mremap() of a window */
-static struct vm_area_struct *hook_resize(unsigned long addr,
-					  unsigned long old_len,
-					  unsigned long new_len,
-					  unsigned long flags)
-{
-	int idx = srcu_read_lock(&mshare_hook_srcu);
-	struct vm_area_struct *ret = ERR_PTR(-EINVAL);
-
-	if (!mshare_window_at(current->mm, addr))
-		ret = vma_to_resize(addr, old_len, new_len, flags);
-	srcu_read_unlock(&mshare_hook_srcu, idx);
-	return ret;
-}
-
-HANDLER(on_vma_to_resize)
-{
-	if (mm_has_mshare(current->mm) && !ours(from))
-		go_to(fregs, hook_resize);
-}
-
 /*
- * 0006: before anything is unmapped at the new place, which mremap_to(), inlined,
- * does first. No 32-bit call can name a window: a slot begins at 512 GiB.
+ * 0006: mremap() of a window, before anything is done. No 32-bit call can name
+ * one: a slot begins at 512 GiB.
  */
 static bool mshare_is_window(struct mm_struct *mm, unsigned long address)
 {
@@ -260,8 +239,7 @@ static long hook_mremap(const struct pt_regs *regs)
 	int idx = srcu_read_lock(&mshare_hook_srcu);
 	long ret = -EINVAL;
 
-	if (!(regs->r10 & (MREMAP_FIXED | MREMAP_DONTUNMAP)) ||
-	    !mshare_is_window(current->mm, regs->di))
+	if (!mshare_is_window(current->mm, regs->di))
 		ret = __x64_sys_mremap(regs);
 	srcu_read_unlock(&mshare_hook_srcu, idx);
 	return ret;
@@ -518,7 +496,6 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0005", folio_walk_start, on_folio_walk_start),
 	HOOK("0006", change_protection, on_change_protection),
 	HOOK("0006", do_madvise, on_do_madvise),
-	HOOK("0006", vma_to_resize, on_vma_to_resize),
 	HOOK("0006", __x64_sys_mremap, on_sys_mremap),
 	HOOK("0008", __mmu_notifier_register, on_mmu_notifier_register),
 	HOOK("0010", bad_area_nosemaphore, on_bad_area_nosemaphore),

@@ -293,6 +293,9 @@ TEST_F(window, mremap_is_refused)
 	char *to = (char *)(40 * SLOT);
 	const struct { size_t from, to; int flags; } cases[] = {
 		{ 2 * SLOT, SLOT, 0 },
+		{ 2 * SLOT, 2 * SLOT, 0 },	/* nothing would change */
+		{ 2 * SLOT, 2 * SLOT, MREMAP_MAYMOVE },
+		{ PAGE, PAGE, 0 },
 		{ 2 * SLOT, 3 * SLOT, 0 },
 		{ 2 * SLOT, 3 * SLOT, MREMAP_MAYMOVE },
 		{ 2 * SLOT, 2 * SLOT, MREMAP_MAYMOVE | MREMAP_FIXED },

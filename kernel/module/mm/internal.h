@@ -42,8 +42,6 @@ struct vm_area_struct *vma_modify_flags(struct vma_iterator *vmi,
 					unsigned long start, unsigned long end,
 					unsigned long new_flags);
 bool vma_wants_writenotify(struct vm_area_struct *vma, pgprot_t vm_page_prot);
-struct vm_area_struct *vma_to_resize(unsigned long addr, unsigned long old_len,
-				     unsigned long new_len, unsigned long flags);
 long __x64_sys_mremap(const struct pt_regs *regs);
 int show_smap(struct seq_file *m, void *v);
 void __bad_area_nosemaphore(struct pt_regs *regs, unsigned long error_code,

@@ -332,7 +332,8 @@ static int mshare_check_file(struct file *file, const struct mshare_create *c,
 		return -EINVAL;
 	if (!S_ISREG(inode->i_mode) || !file->f_op->mmap)
 		return -ENODEV;
-	if (IS_DAX(inode))
+	/* Pages that rmap does not know, or that GUP must not take */
+	if (IS_DAX(inode) || inode->i_sb->s_magic == SECRETMEM_MAGIC)
 		return -EOPNOTSUPP;
 	if (is_file_hugepages(file)) {
 		if (huge_page_size(hstate_file(file)) != PMD_SIZE)
@@ -413,9 +414,9 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 	if (err)
 		goto err_file;
 
-	/* Pages that rmap does not know, or that GUP must not take. None yet. */
+	/* What ->mmap() made of it. No page is there yet. */
 	err = -EOPNOTSUPP;
-	if (vma_is_anonymous(vma) || vma_is_secretmem(vma) ||
+	if (vma_is_anonymous(vma) ||
 	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED))
 		goto err_close;
 

@@ -484,8 +484,11 @@ void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma)
 /* Is there a window at an address of a process? Its mmap_lock is held. */
 bool mshare_window_at(struct mm_struct *mm, unsigned long address)
 {
-	struct vm_area_struct *vma = vma_lookup(mm, address);
+	struct vm_area_struct *vma;
 
+	if (!mm_has_mshare(mm))
+		return false;
+	vma = vma_lookup(mm, address);
 	return vma && vma_is_mshare(vma);
 }
 
