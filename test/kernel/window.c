@@ -412,6 +412,8 @@ static const int advices[] = {
 	MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, MADV_HUGEPAGE,
 	MADV_NOHUGEPAGE, MADV_COLLAPSE, MADV_MERGEABLE, 24 /* DONTNEED_LOCKED */,
 	MADV_HWPOISON, MADV_SOFT_OFFLINE, MADV_WIPEONFORK,
+	/* would have to be about the region's pages, and are about none */
+	MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL,
 };
 
 TEST_F(window, madvise_is_refused)
@@ -424,6 +426,9 @@ TEST_F(window, madvise_is_refused)
 		ASSERT_EQ(RET, self->p[PAGE]);
 	}
 	EXPECT_EQ(-EINVAL, result(madvise(self->p, PAGE, MADV_DONTFORK)));
+	EXPECT_EQ(-EINVAL, result(madvise(self->p, PAGE, MADV_DODUMP)));
+	EXPECT_EQ(-EINVAL, result(madvise(self->p, SLOT, MADV_DODUMP)));
+	EXPECT_EQ(-EINVAL, result(msync(self->p, PAGE, MS_SYNC)));
 	EXPECT_UNTOUCHED();
 }
 

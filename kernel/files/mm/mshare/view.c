@@ -492,9 +492,18 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address)
 	return vma && vma_is_mshare(vma);
 }
 
-/*
- * Advice that only changes how the VMA is inherited or read ahead is taken;
- * what would touch pages is not, in any VMA of a range that has a window.
+/**
+ * mshare_madvise - does madvise() of a range concern windows?
+ * @mm: of the process; not locked
+ * @start: where the range begins
+ * @end: where it ends
+ * @behavior: the advice
+ *
+ * Advice that only changes how a VMA is inherited or dumped is taken. What
+ * would touch pages, or would be about pages and do nothing, is not, in any VMA
+ * of a range that has a window.
+ *
+ * Returns 0 if madvise() shall go on, else -errno.
  */
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior)
@@ -506,9 +515,6 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 	if (!mm_has_mshare(mm))
 		return 0;
 	switch (behavior) {
-	case MADV_NORMAL:
-	case MADV_RANDOM:
-	case MADV_SEQUENTIAL:
 	case MADV_DONTFORK:
 	case MADV_DOFORK:
 	case MADV_DONTDUMP:
