@@ -220,6 +220,24 @@ TEST_F(window, ceilings)
 	EXPECT_EQ(RWX, rights(self->p));
 }
 
+/*
+ * With protection keys PROT_EXEC alone means a key that forbids reading. In a
+ * window it means what it does without: leaves are everybody's, and have none.
+ */
+TEST_F(window, execute_only_can_be_read)
+{
+	char *x = window(self->region, 1, PROT_EXEC);
+
+	ASSERT_NE(MAP_FAILED, x);
+	ASSERT_EQ(0, create_anon(self->region, CHUNK, 2 * PAGE, RWX));
+	/* before anybody has touched the page, and after */
+	EXPECT_EQ(0, touch(x + CHUNK, PROT_READ));
+	EXPECT_EQ(RWX, rights(self->p + CHUNK));
+	EXPECT_EQ(RX, rights(x + CHUNK));
+	EXPECT_EQ(0, touch(x + CHUNK + PAGE, PROT_READ));
+	EXPECT_EQ(RX, rights(x));
+}
+
 /* A debugger may look into a window of PROT_NONE, but does not open it. */
 TEST_F(window, prot_none_stays_closed)
 {

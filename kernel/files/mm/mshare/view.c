@@ -14,6 +14,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mshare.h>
 #include <linux/pgalloc.h>
+#include <linux/pkeys.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -461,7 +462,12 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma)
 	vma_set_file(vma, own);
 	fput(own);			/* the window has it */
 
-	/* VM_SHARED also without write access: the OOM reaper goes by it */
+	/*
+	 * VM_SHARED also without write access: the OOM reaper goes by it. No
+	 * protection key, as PROT_EXEC alone gets: keys are in leaves, which
+	 * are for all, and faults would judge by what no access obeys.
+	 */
+	vm_flags_clear(vma, ARCH_VM_PKEY_FLAGS);
 	vm_flags_set(vma, VM_SHARED | VM_DONTEXPAND | VM_DONTDUMP);
 	vma->vm_private_data = link;
 	vma->vm_ops = &mshare_window_ops;
