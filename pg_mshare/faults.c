@@ -23,6 +23,10 @@
  * finds the header of its buffer locked tells the freeze worker, which reopens the
  * pool at once and closes it again (freeze.c).
  *
+ * The handler uses the alternate stack of a thread that has one, as its own may be too
+ * small.  In a thread that a library has started it waits for the main thread to bring
+ * the mapping up to date.
+ *
  * Everything here is async-signal-safe.  Addresses outside the pool, and causes
  * other than protection, go to whoever handled SIGSEGV before.
  *
@@ -44,6 +48,9 @@
 
 /* A spinlock held for longer than this many looks is held by a sleeper. */
 #define HEADER_LOCK_LOOKS	1000
+
+/* How often a thread looks whether the main thread has caught up with the plan */
+#define BEHIND_CHECK_US		10000
 
 /* As many faults in a row at one address of an open page are not our doing. */
 #define MAX_RETRIES			1000
@@ -241,13 +248,17 @@ wait_until_open(const char *address, FaultAccess access)
 	uint32		number = 0;
 	uint32		wait_event_before = 0;
 	int64		overdue_us;
+	bool		behind;
 
 	for (;;)
 	{
 		generation = pg_atomic_read_u32(&pool->generation);
-		if (provider->catch_up)
+		behind = false;
+		if (provider->catch_up && gettid() == getpid())
 			provider->catch_up();
-		if (pool_buffer_protection(buffer) == POOL_READWRITE)
+		else if (provider->catch_up)
+			behind = process_generation() != generation;
+		if (pool_buffer_protection(buffer) == POOL_READWRITE && !behind)
 			break;
 
 		if (parked == PARKED_NOT)
@@ -274,7 +285,7 @@ wait_until_open(const char *address, FaultAccess access)
 
 		overdue_us = freeze_open_overdue();
 		if (futex_wait(&pool->generation, generation,
-					   Min(overdue_us, WAIT_CHECK_US)) == 0)
+					   Min(overdue_us, behind ? BEHIND_CHECK_US : WAIT_CHECK_US)) == 0)
 			continue;
 
 		/*
@@ -369,6 +380,21 @@ fault_handler(int signo, siginfo_t *info, void *context)
 	errno = save_errno;
 }
 
+/*
+ * Would a fault of this process come to us?  Else tells to whom; NULL: to nobody.
+ * Async-signal-safe
+ */
+bool
+faults_are_handled(const void **handler)
+{
+	struct sigaction action;
+
+	if (sigaction(SIGSEGV, NULL, &action) == 0 && action.sa_sigaction == fault_handler)
+		return true;
+	*handler = (const void *) action.sa_sigaction;
+	return false;
+}
+
 /* At each (re)start, as the names are in shared memory */
 void
 faults_name_wait_event(void)
@@ -386,7 +412,10 @@ faults_wait_event(void)
 void
 faults_startup(void)
 {
-	struct sigaction action = {.sa_sigaction = fault_handler,.sa_flags = SA_SIGINFO};
+	struct sigaction action = {
+		.sa_sigaction = fault_handler,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK
+	};
 
 	sigemptyset(&action.sa_mask);
 	sigaddset(&action.sa_mask, FLIP_SIGNAL);

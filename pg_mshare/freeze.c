@@ -359,7 +359,11 @@ freeze_guard(void)
 void
 freeze_guard_startup(void)
 {
-	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL,.sigev_signo = FLIP_SIGNAL};
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD_ID,
+		.sigev_signo = FLIP_SIGNAL,
+		._sigev_un._tid = getpid()
+	};
 
 	guard_is_there = (provider->catch_up || flip_signal_install()) &&
 		timer_create(CLOCK_MONOTONIC, &event, &guard_timer) == 0;
@@ -523,6 +527,15 @@ report_failure(const FlipResult *result)
 					 errmsg("the freeze worker has ended the closing"),
 					 errhint("The server log says why.")));
 			break;
+		case EBUSY:
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("%s has another handler of SIGSEGV",
+							process_name(result->pid, result->backend_type)),
+					 errdetail("It was installed by \"%s\", and a write into closed buffers would crash that process. The pool is open again.",
+							   process_file_at(result->pid, result->handler)),
+					 errhint("End that session before buffers are closed. With provider mshare no handler is needed.")));
+			break;
 		case ENOMEM:
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -599,7 +612,7 @@ closing_begin(ClosingKind kind, int64 timeout_us)
 	if (wake)
 		SetLatch(&worker->procLatch);
 	if (guard_is_there && !guard_looks_before(overdue_at()))
-		kill(PostmasterPid, FLIP_SIGNAL);
+		process_send_flip(PostmasterPid);
 }
 
 /*

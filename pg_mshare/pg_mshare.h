@@ -62,6 +62,7 @@ typedef struct FlipResult
 	int			pid;			/* a process that failed, 0: none named */
 	BackendType backend_type;	/* its type, B_INVALID: not known */
 	int			silent;			/* how many processes gave no answer */
+	const void *handler;		/* EBUSY: what handles its SIGSEGV */
 } FlipResult;
 
 typedef struct ProviderUsage
@@ -250,6 +251,8 @@ typedef struct ProcessEntry
 extern void processes_startup(void);
 extern uint32 process_generation(void);
 extern void process_set_generation(uint32 generation, int sys_errno);
+extern void process_set_handler(const void *handler);
+extern void process_send_flip(int pid);
 extern void process_set_parked(Parked parked);
 extern void process_set_waiting(int pid, Parked parked);
 extern bool processes_flip(uint32 generation, bool closing,
@@ -263,6 +266,7 @@ extern BackendType process_backend_type(int pid);
 extern PGPROC *process_find_proc(int pid);
 extern BackendType proc_backend_type(const PGPROC *proc);
 extern const char *process_name(int pid, BackendType type);
+extern const char *process_file_at(int pid, const void *address);
 
 /* ----------
  * faults.c
@@ -295,6 +299,7 @@ typedef struct Fault
 #define WAITS_UNDER_HEADER_LOCK " waits under a buffer header's lock"
 
 extern void faults_startup(void);
+extern bool faults_are_handled(const void **handler);
 extern void faults_name_wait_event(void);
 extern uint32 faults_wait_event(void);
 extern void fault_name_block(Fault *fault);

@@ -49,6 +49,7 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +92,7 @@ typedef struct ProcessSlot
 	pg_atomic_uint32 parked;	/* enum Parked: in the signal handler */
 	pg_atomic_uint32 waiting;	/* the same in the kernel, as the worker knows */
 	int			sys_errno;		/* why applying failed, 0: it did not */
+	const void *handler;		/* EBUSY: of its SIGSEGV, which is not ours */
 	TimestampTz reserved_at;
 } ProcessSlot;
 
@@ -392,6 +394,25 @@ process_set_generation(uint32 generation, int sys_errno)
 	ticket_return(my_slot, generation);
 }
 
+/* Note that this process has a handler of SIGSEGV that is not ours.  Async-signal-safe */
+void
+process_set_handler(const void *handler)
+{
+	if (my_slot != NULL)
+		my_slot->handler = handler;
+}
+
+/*
+ * Send the flip signal to a process's main thread: threads that its libraries have
+ * started have nothing to do with it, and two threads that follow the plan would undo
+ * each other's work.  Async-signal-safe
+ */
+void
+process_send_flip(int pid)
+{
+	syscall(SYS_tgkill, pid, pid, FLIP_SIGNAL);
+}
+
 /* Async-signal-safe */
 void
 process_set_parked(Parked parked)
@@ -469,7 +490,7 @@ slot_ask(ProcessSlot *slot, uint32 state, uint32 generation)
 		return false;
 	}
 	if (pid > 0)				/* else it is being freed */
-		kill(pid, FLIP_SIGNAL);
+		process_send_flip(pid);
 	return true;
 }
 
@@ -516,6 +537,7 @@ flip_pass(uint32 generation, bool closing, FlipResult *result, int *starting)
 			if (slot->sys_errno != 0)
 			{
 				result->sys_errno = slot->sys_errno;
+				result->handler = slot->handler;
 				name_process(slot, result);
 				return -1;
 			}
@@ -647,7 +669,7 @@ processes_signal(uint32 generation)
 		if (slot != my_slot && slot_state(slot) == SLOT_LIVE &&
 			pg_atomic_read_u32(&slot->generation) != generation &&
 			slot_is_alive(slot))
-			kill(slot->pid, FLIP_SIGNAL);
+			process_send_flip(slot->pid);
 	}
 }
 
@@ -771,6 +793,31 @@ process_name(int pid, BackendType type)
 	if (type == B_INVALID)
 		return psprintf("process %d", pid);
 	return psprintf("process %d (%s)", pid, GetBackendTypeDesc(type));
+}
+
+/* Which file a process maps at an address, in palloc'd memory */
+const char *
+process_file_at(int pid, const void *address)
+{
+	FILE	   *maps = fopen(psprintf("/proc/%d/maps", pid), "r");
+	char		line[MAXPGPATH + 128];
+	const char *name = "an unknown library";
+
+	while (maps != NULL && fgets(line, sizeof(line), maps) != NULL)
+	{
+		unsigned long from;
+		unsigned long to;
+		int			path = 0;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %n", &from, &to, &path) >= 2 &&
+			(uintptr_t) address >= from && (uintptr_t) address < to &&
+			path > 0 && line[path] != '\0')
+			name = pstrdup(line + path);
+	}
+	if (maps != NULL)
+		fclose(maps);
+	return name;
 }
 
 /* Children that no flip can reach. */

@@ -29,6 +29,10 @@
  * the pool closed to everybody else.  This way closing gets through and reopening
  * waits, while all others have their pool back.
  *
+ * A process in which a library has installed another handler of SIGSEGV since, would
+ * not wait at a write into closed buffers but crash, and the server with it.  So it
+ * does not close its mapping, and the closing fails and names it.
+ *
  * SPDX-License-Identifier: PostgreSQL
  *
  *-------------------------------------------------------------------------
@@ -61,6 +65,26 @@ apply(const PoolRange *range)
 					pool_prot_flags(range->protection)) < 0 ? errno : 0;
 }
 
+/* Async-signal-safe */
+static int
+apply_all(const PoolRange *ranges, int nranges)
+{
+	const void *handler;
+	int			failed = 0;
+
+	for (int i = 0; i < nranges; i++)
+	{
+		if (ranges[i].protection != POOL_READWRITE && !faults_are_handled(&handler))
+		{
+			process_set_handler(handler);
+			return EBUSY;
+		}
+	}
+	for (int i = 0; i < nranges && failed == 0; i++)
+		failed = apply(&ranges[i]);
+	return failed;
+}
+
 /*
  * Bring this process's mapping to the plan in force.  If it is just one step
  * behind, and that step is of one range, it is one mprotect() call.
@@ -78,14 +102,9 @@ mprotect_catch_up(void)
 
 		pg_read_barrier();
 		if (pool_is_next(generation, process_generation()) && plan->change.count > 0)
-			failed = apply(&plan->change);
+			failed = apply_all(&plan->change, 1);
 		else
-		{
-			int			nranges = Min(plan->nranges, POOL_MAX_RANGES);
-
-			for (int i = 0; i < nranges && failed == 0; i++)
-				failed = apply(&plan->ranges[i]);
-		}
+			failed = apply_all(plan->ranges, Min(plan->nranges, POOL_MAX_RANGES));
 		pg_read_barrier();
 
 		/* Overtaken: the plan may have changed while we followed it. */
@@ -121,7 +140,7 @@ flip_signal_install(void)
 {
 	struct sigaction action = {
 		.sa_sigaction = flip_signal_handler,
-		.sa_flags = SA_SIGINFO | SA_RESTART
+		.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK
 	};
 	struct sigaction old;
 	sigset_t	flip;

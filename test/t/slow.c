@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: PostgreSQL
 /*
- * Preloaded into a server by 019_processes.pl: happens on demand what else a busy
+ * Preloaded into a server by 019_processes.pl and 023_libraries.pl: happens on demand what else a busy
  * machine does, seldom.  A file of the data directory holds for how many milliseconds
- * the next child, or the next mprotect() of a process, stops.
+ * the next child, or the next mprotect() of a process, stops.  That another thread than
+ * the main one has called mprotect() leaves a file there.
  *
  * popen() is that of older C libraries, which use fork(), and posix_fallocate() of much
  * memory that of Linux before 6.11, where a signal makes it fail.
@@ -55,6 +56,8 @@ mprotect(void *address, size_t size, int protection)
 
 	snprintf(file, sizeof(file), "slow_mprotect.%d", getpid());
 	stop(file);
+	if (gettid() != getpid())
+		close(open("mprotect_by_thread", O_CREAT | O_WRONLY, 0600));
 	errno = save_errno;
 	return syscall(SYS_mprotect, address, size, protection);
 }
