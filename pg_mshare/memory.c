@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
@@ -25,6 +26,11 @@
 #include "pg_mshare.h"
 
 #define CGROUP_ROOT		"/sys/fs/cgroup"
+
+/* oom_score_adj counts thousandths of the memory that there is, or of memory.max. */
+#define OOM_SCORE_NEVER			(-1000)
+#define OOM_SCORE_MAX			1000
+#define OOM_SCORE_OF_CHILDREN	100
 
 /* The number in a file that holds nothing else, or after a name in one that does */
 static bool
@@ -224,6 +230,44 @@ memory_left_on(const char *path)
 	if (statfs(path, &stat) < 0)
 		return PG_UINT64_MAX;
 	return (uint64) stat.f_bavail * stat.f_bsize;
+}
+
+/*
+ * The OOM killer counts little or nothing of a region for the processes that use it, or
+ * the same for all.  What is left to tell them apart would make it kill the postmaster,
+ * which has touched all of the server's own area, and with it the server, where a backend
+ * ends in a restart.  So the others offer themselves: a process may do that.  Administrators
+ * who have told PostgreSQL how to do it know better.
+ */
+static char child_oom_score[16] = "";
+
+void
+memory_prepare_oom(void)
+{
+	FILE	   *file;
+	int			score;
+
+	if (getenv("PG_OOM_ADJUST_FILE") != NULL ||
+		(file = fopen("/proc/self/oom_score_adj", "r")) == NULL)
+		return;
+	if (fscanf(file, "%d", &score) == 1 && score > OOM_SCORE_NEVER)
+		snprintf(child_oom_score, sizeof(child_oom_score), "%d",
+				 Min(score + OOM_SCORE_OF_CHILDREN, OOM_SCORE_MAX));
+	fclose(file);
+}
+
+/* In a child of the postmaster, before anything else; async-signal-safe */
+void
+memory_offer_to_oom_killer(void)
+{
+	int			fd;
+
+	if (child_oom_score[0] == '\0' ||
+		(fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)) < 0)
+		return;
+	if (write(fd, child_oom_score, strlen(child_oom_score)) < 0)
+		child_oom_score[0] = '\0';
+	close(fd);
 }
 
 /* The pages that what is mapped at an address is made of, huge or not; 0: not known */

@@ -299,6 +299,8 @@ after_fork_in_child(void)
 		return;
 	}
 
+	memory_offer_to_oom_killer();
+
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &saved);
 

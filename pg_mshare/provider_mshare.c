@@ -328,6 +328,7 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 			region_let_dump(base, window, *bytes);
 		region_fd = fd;
 		ReserveExternalFD();
+		memory_prepare_oom();
 	}
 	return base;
 }

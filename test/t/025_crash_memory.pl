@@ -103,4 +103,40 @@ cmp_ok($lost, '<', 32, "... with all of its memory: $lost MB less")
 cmp_ok(empty_mb($node), '>=', 50, '... and empty');
 $node->stop;
 
+# The server in a group with room for nine tenths of the pool: the server without us
+# loses a backend when these are used up, and comes back.
+SKIP:
+{
+	my $group = '/sys/fs/cgroup/pg_mshare/small';
+	skip 'no group of ours: test/extension --vm makes it', 3
+	  unless -w '/sys/fs/cgroup/pg_mshare/cgroup.procs' and (-d $group or mkdir $group);
+
+	append_to_file("$group/memory.max", '230M');
+	$node->append_conf('postgresql.conf', "pg_mshare.populate = off\nshared_buffers = 256MB");
+	start_limited($node, 'sh', '-c', 'echo 0 > "$0/cgroup.procs" && exec "$@"', $group) or die 'no start';
+	$restarts = () = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g;
+
+	my $score = sub { slurp_file("/proc/$_[0]/oom_score_adj") + 0 };
+	my $session = $node->background_psql('postgres');
+	cmp_ok($score->($session->query_safe('SELECT pg_backend_pid()')), '>', $score->((server_pids($node))[0]),
+		'the kernel rather kills a backend than the postmaster')
+	  if $provider eq 'mshare';
+	$session->quit;
+	my $lost = 0;
+	for (1 .. 8)
+	{
+		my ($status) = $node->psql('postgres', sprintf $fill, 10000);
+		next if $status == 0;
+		$lost++;
+		last;
+	}
+	is($lost, 1, 'a backend is lost for want of memory');
+	# what recovery reads may be too much again
+	append_to_file("$group/memory.max", 'max');
+	my $took = restarted($node, 180);
+	ok($took, 'and the server comes back') and note(sprintf 'after %.1f s', $took);
+	cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM t'), '>=', 6400, '... with what was committed');
+	$node->stop('immediate', fail_ok => 1);
+}
+
 done_testing();
