@@ -36,9 +36,10 @@ void __mshare_batch_flush(struct tlbflush_unmap_batch *batch)
 }
 
 /*
- * A page of @host was unmapped; its page-table lock is held. The host's VMA is
- * there, so its region is not yet freed; if it is being taken down there is
- * nobody left to flush.
+ * A page of @host was unmapped; its page-table lock is held, a spinlock, so what
+ * is freed behind a grace period stays. That may be all that is left of the
+ * region, as others can hold on to the host mm longer than the region does:
+ * then there is nobody left to flush.
  */
 void mshare_batch_add(struct tlbflush_unmap_batch *batch,
 		      const struct mm_struct *host)
@@ -55,6 +56,6 @@ void mshare_batch_add(struct tlbflush_unmap_batch *batch,
 		batch->mshare_more = true;
 		return;
 	}
-	refcount_inc(&region->pins);
-	batch->mshare_regions[i] = region;
+	if (refcount_inc_not_zero(&region->pins))
+		batch->mshare_regions[i] = region;
 }
