@@ -7,7 +7,7 @@ use MshareTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = mshare_node('worker', conf => "pg_mshare.freeze_timeout = 2s\n");
+my $node = mshare_node('worker', conf => "pg_mshare.freeze_timeout = 2s\npg_mshare.close_timeout = 1s\n");
 my $admin = $node->background_psql('postgres', on_error_stop => 0);
 $admin->query_safe($_) for 'VACUUM', 'SELECT pg_mshare_thaw()', 'SELECT pg_mshare_freeze()',
 	'SELECT pg_mshare_thaw()', 'SELECT protection FROM pg_mshare_status';
