@@ -14,6 +14,13 @@
  * and stores in our signal handler.  So whatever the handler did for its process
  * while that waits, somebody else has to do from outside: denials.c.
  *
+ * A read from disk that does not wait fails, and one that is under way when its page is
+ * closed has read a part of its block: PostgreSQL takes that for damage, and in recovery,
+ * or with zero_damaged_pages, makes a page of zeros of it.  With provider mprotect it
+ * cannot happen, as each process closes its own mapping, between system calls.  So with
+ * provider mshare buffers are closed only where reads wait (freeze.c), or with on_fault =
+ * crash.
+ *
  * That system calls wait is believed only after a real read from disk has waited for
  * a page to be opened, since closing a standby's pool depends on it: its startup
  * process does not survive an EFAULT.  It is a read as PostgreSQL makes them by default:
@@ -60,6 +67,9 @@
 #define PROOF_FILE			"PG_VERSION"
 
 static bool has_events = false;
+
+/* How reads could be had to wait, if they do not */
+static char remedy[128] = "";
 static uint64 proof_waits = 0;
 
 /* Async-signal-safe */
@@ -197,7 +207,8 @@ decide(void)
 {
 	KernelWaits most = mshare_debug_kernel_waits;
 	const char *why = NULL;
-	bool		forbidden = false;
+
+	strlcpy(remedy, "The server log says at its start why reads do not wait.", sizeof(remedy));
 
 	if (region_fd < 0)
 		why = psprintf("Provider %s has no other way.", provider->name);
@@ -239,26 +250,31 @@ decide(void)
 		}
 		else
 		{
-			forbidden = errno == EPERM;
-			why = forbidden ?
-				"The server may not let system calls wait." :
-				psprintf("The kernel refuses to let system calls wait: %m.");
+			if (errno == EPERM)
+			{
+				why = "The server may not let system calls wait.";
+				snprintf(remedy, sizeof(remedy),
+						 "Run \"sysctl vm.mshare_fault_group=%d\" as root and restart the server.",
+						 (int) getegid());
+			}
+			else
+				why = psprintf("The kernel refuses to let system calls wait: %m.");
 		}
 	}
 
 	if (has_events && most != KERNEL_WAITS_OFF && let_wait(KERNEL_WAITS_WRITES, 0))
 	{
 		ereport(LOG,
-				(errmsg("pg_mshare: writes into closed buffers wait in the kernel, reads from disk into them fail"),
+				(errmsg("pg_mshare: writes into closed buffers wait in the kernel, reads from disk into them do not, so that none are closed"),
 				 why ? errdetail_internal("%s", why) : 0,
-				 forbidden ?
-				 errhint("To let reads wait too, run \"sysctl vm.mshare_fault_group=%d\" as root and restart the server.",
-						 (int) getegid()) : 0));
+				 why ? errhint("%s", remedy) : 0));
 		return KERNEL_WAITS_WRITES;
 	}
 
 	ereport(LOG,
-			(errmsg("pg_mshare: writes into closed buffers wait in a signal handler, reads from disk into them fail"),
+			(errmsg(region_fd < 0 ?
+					"pg_mshare: writes into closed buffers wait in a signal handler, reads from disk into them fail" :
+					"pg_mshare: reads from disk into closed buffers do not wait, so that none are closed"),
 			 why ? errdetail_internal("%s", why) : 0));
 	return KERNEL_WAITS_OFF;
 }
@@ -311,6 +327,20 @@ fault_mode_stop(void)
 	if (mshare_kernel_waits != KERNEL_WAITS_OFF)
 		set_mode(MSHARE_FAULT_SIGNAL, 0, 0);
 	errno = save_errno;
+}
+
+/*
+ * May a read that is under way when its page is closed end in the middle of a block?
+ * Returns what to do about it, NULL: it may not.
+ */
+const char *
+fault_mode_tears_reads(void)
+{
+	if (mshare_on_fault == ON_FAULT_CRASH || mshare_debug_torn_reads)
+		return NULL;
+	if (region_fd < 0)
+		return reads_use_io_uring() ? "Set io_method to worker or sync." : NULL;
+	return mshare_kernel_waits == KERNEL_WAITS_ALL ? NULL : remedy;
 }
 
 /* Does the region tell of denied accesses? */

@@ -648,6 +648,13 @@ check_closing(PoolProtection protection)
 				 errdetail("A page that the startup process cannot read into would end the standby."),
 				 errhint("Closing buffers is possible after promotion, or where reads from disk wait: the server log says at its start why they do not.")));
 
+	if (fault_mode_tears_reads() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("buffers cannot be closed while reads from disk do not wait"),
+				 errdetail("A read that is under way then would end in the middle of a block, which looks like a damaged page."),
+				 errhint("%s", fault_mode_tears_reads())));
+
 	if (protection == POOL_NONE && mshare_on_fault == ON_FAULT_WAIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

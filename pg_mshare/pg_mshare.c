@@ -98,6 +98,7 @@ int			mshare_log_level = LOG;
 int			mshare_close_timeout = 250;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
+bool		mshare_debug_torn_reads = false;
 bool		mshare_debug_ignore_header_lock = false;
 int			mshare_debug_max_reclosings = MAX_RECLOSINGS;
 int			mshare_debug_max_ranges = POOL_MAX_RANGES;
@@ -189,6 +190,14 @@ define_settings(void)
 							 "For tests only.",
 							 &mshare_debug_kernel_waits,
 							 KERNEL_WAITS_ALL, kernel_waits_options,
+							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("pg_mshare.debug_torn_reads",
+							 "Closes buffers though reads from disk do not wait.",
+							 "For tests only: reads end in the middle of a block.",
+							 &mshare_debug_torn_reads,
+							 false,
 							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							 NULL, NULL, NULL);
 

@@ -165,6 +165,7 @@ extern int	mshare_log_level;	/* of closings that end as they should */
 extern int	mshare_close_timeout;	/* ms */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
+extern bool mshare_debug_torn_reads;
 extern bool mshare_debug_ignore_header_lock;
 extern int	mshare_debug_max_reclosings;
 extern int	mshare_debug_max_ranges;
@@ -316,6 +317,7 @@ extern bool header_is_locked(int buffer);
  */
 extern void fault_mode_startup(void);
 extern void fault_mode_stop(void);
+extern const char *fault_mode_tears_reads(void);
 extern bool fault_mode_has_events(void);
 extern uint64 fault_mode_waits(void);
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Where an access to closed buffers waits: what the server finds out at its start, and
-# says; and that each of the ways works. 003 to 013 go by what is found.
-#
-# PG_TEST_EXTRA=long waits for the kernel's deadline.
+# says; and that each of the ways works. 003 to 013 go by what is found. Where reads do not
+# wait a closing would be refused (022_torn_reads.pl), but for a setting for tests.
 use strict;
 use warnings;
 use lib '.';
@@ -10,7 +9,7 @@ use MshareTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = mshare_node('kernel_waits');
+my $node = mshare_node('kernel_waits', conf => 'pg_mshare.debug_torn_reads = on');
 my $group = eval { slurp_file('/proc/sys/vm/mshare_fault_group') } // -1;
 my $gid = (split / /, $))[0];
 
@@ -41,7 +40,7 @@ if ($allowed)
 else
 {
 	is(kernel_waits($node), 'writes', "vm.mshare_fault_group is not the group $gid: writes wait");
-	log_says(qr/reads from disk into them fail\n.*DETAIL:  The server may not.*\n.*HINT:  .*"sysctl vm\.mshare_fault_group=$gid"/,
+	log_says(qr/reads from disk into them do not, so that none are closed\n.*DETAIL:  The server may not.*\n.*HINT:  .*"sysctl vm\.mshare_fault_group=$gid"/,
 		'and the log says how to allow more');
 }
 is($node->safe_psql('postgres', 'SELECT waits FROM (SELECT count(*) AS waits FROM pg_mshare_faults) f'), 0,
@@ -120,34 +119,6 @@ $admin->query_safe('SELECT pg_mshare_thaw()');
 ok(wait_until(10, sub { waiters($admin) == 0 }), '... until the thaw');
 kill 'TERM', $pid;
 eval { $writer->quit };
-
-SKIP:
-{
-	skip 'the kernel\'s deadline is 65 s: PG_TEST_EXTRA=long', 5 unless ($ENV{PG_TEST_EXTRA} || '') =~ /\blong\b/;
-
-	# Nobody ends the closing. Of those who wait the kernel lets go; a write goes on to
-	# wait in the handler, where it is counted without the worker.
-	$node->restart;
-	$_->reconnect_and_clear for $admin, $reader;
-	$writer = $node->background_psql('postgres', on_error_stop => 0);
-	$writer->query_safe($_) for 'UPDATE t SET v = v + 1', 'VACUUM t';
-	$reader->query_safe('EXPLAIN SELECT id FROM cold');
-	$admin->query_safe($_) for 'SELECT pg_mshare_thaw()', 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()', 'SELECT waiters FROM pg_mshare_status';
-	$worker = worker_pid($node);
-	kill 'STOP', $worker;
-	$admin->query_safe('SELECT pg_mshare_freeze()');
-	my $start = time;
-	$writer->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v + 1;\n\\echo finished\n");
-	$reader->query_until(qr/started/, "\\echo started\nSELECT id AS read FROM cold;\n\\echo finished\n") if $allowed;
-	my $took = wait_until(90, sub { waiters($admin) == 1 });
-	cmp_ok($took // 999, '>', 60, sprintf 'after %.0f s a write waits in the handler', $took // 999);
-	ok(!$allowed || wait_until(10, sub { $reader->{run}->pump_nb; $reader->{stderr} =~ /Bad address/ }), '... and a read from disk fails');
-	sleep 2;
-	unlike($writer->{stdout}, qr/finished/, '... the write still waits');
-	kill 'CONT', $worker;
-	ok(wait_until(10, sub { $writer->{run}->pump_nb; $writer->{stdout} =~ /finished/ }), '... until the worker goes on');
-	is(status($node, 'protection'), 'rw', '... and opens the pool');
-}
 
 eval { $_->quit } for $admin, $writer, $reader;
 done_testing();
