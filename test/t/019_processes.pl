@@ -16,21 +16,6 @@ sub pid
 	return $session->query_safe('SELECT pg_backend_pid()');
 }
 
-sub begin
-{
-	my ($session, $sql) = @_;
-	$session->query_until(qr/started/, "\\echo started\n$sql;\n\\echo finished\n");
-}
-
-# How long it takes until what was begun ends, or undef
-sub ends
-{
-	my ($session, $seconds) = @_;
-	return wait_until($seconds, sub {
-		$session->{run}->pump_nb;
-		$session->{stdout} =~ s/^.*finished\n//s });
-}
-
 # Of the server's user; without a number as many as before
 sub limit_processes
 {
@@ -109,13 +94,13 @@ sub flip_us
 
 sub start_flips
 {
-	begin($flipper, 'DO $$ BEGIN LOOP PERFORM pg_mshare_flip(); END LOOP; END $$');
+	start_sql($flipper, 'DO $$ BEGIN LOOP PERFORM pg_mshare_flip(); END LOOP; END $$');
 }
 
 sub stop_flips
 {
 	kill 'INT', $flipper_pid;
-	ok(ends($flipper, 60), 'flips are stopped');
+	ok(sql_ends($flipper, 60), 'flips are stopped');
 	$flipper->{stderr} = '';
 }
 
@@ -129,7 +114,7 @@ sub stop_flips
 	for (my $attempts = 0; $longest < 50_000 and $attempts < 5; $attempts++)
 	{
 		slow('slow_fork', 300);
-		begin($flipper, q{DO $$ DECLARE us float8; longest float8 := 0; until timestamptz := clock_timestamp() + '1 s';
+		start_sql($flipper, q{DO $$ DECLARE us float8; longest float8 := 0; until timestamptz := clock_timestamp() + '1 s';
 			BEGIN
 				WHILE clock_timestamp() < until LOOP
 					SELECT down_us INTO us FROM pg_mshare_flip();
@@ -138,7 +123,7 @@ sub stop_flips
 				PERFORM set_config('test.longest', longest::int::text, false);
 			END $$});
 		my $client = IO::Socket::UNIX->new($node->host . '/.s.PGSQL.' . $node->port) or die $!;
-		ok(ends($flipper, 60), 'a child is late while there are flips');
+		ok(sql_ends($flipper, 60), 'a child is late while there are flips');
 		$longest = $flipper->query_safe(q{SELECT current_setting('test.longest')});
 	}
 	cmp_ok($longest, '>=', 50_000, "a flip waits for it a moment: $longest us");
@@ -181,11 +166,11 @@ sub flips_as_before
 	my $offset = -s $node->logfile;
 
 	slow("slow_mprotect.$pid", 4000);
-	begin($closer, q{SELECT pg_mshare_protect('r')});
+	start_sql($closer, q{SELECT pg_mshare_protect('r')});
 	ok(wait_until(60, sub { !-e "$data/slow_mprotect.$pid" }), 'a session is slow to close its pool');
 	slow("slow_mprotect.$worker", 4000);
 	ok(wait_until(60, sub { !-e "$data/slow_mprotect.$worker" }), 'the worker overtakes it, and is slow to open its own');
-	ok(ends($closer, 60), 'the session goes on');
+	ok(sql_ends($closer, 60), 'the session goes on');
 	like($closer->{stderr}, qr/the freeze worker has ended the closing/, 'and hears of it');
 	ok(wait_until(60, sub { slurp_file($node->logfile, $offset) =~ /buffer pool reopened .*\(timeout\)/ }), 'the worker goes on');
 	$closer->quit;
@@ -200,7 +185,7 @@ sub flips_as_before
 	my $offset = -s $node->logfile;
 
 	kill 'STOP', $pids[0];
-	begin($stopped, q{SELECT pg_mshare_protect('r')});
+	start_sql($stopped, q{SELECT pg_mshare_protect('r')});
 	sleep 0.5;
 	kill 'STOP', $pids[1];
 	ok(wait_until(60, sub {
@@ -208,7 +193,7 @@ sub flips_as_before
 		'the worker goes ahead without the session that closed');
 	sleep 0.5;
 	kill 'CONT', @pids;
-	ok(ends($stopped, 60), 'the session goes on');
+	ok(sql_ends($stopped, 60), 'the session goes on');
 	like($stopped->{stderr}, qr/the freeze worker has ended the closing/, 'and hears of it');
 	$_->quit for $owing, $stopped;
 
@@ -236,8 +221,8 @@ sub flips_as_before
 	my $before = $admin->query_safe('SELECT flips FROM pg_mshare_status');
 	start_flips();
 	sleep 0.2;
-	begin($joiner, $join);
-	my $took = ends($joiner, 30);
+	start_sql($joiner, $join);
+	my $took = sql_ends($joiner, 30);
 	my $count = $admin->query_safe('SELECT flips FROM pg_mshare_status') - $before;
 	ok($took, 'is allocated while flips go on: ' . sprintf('%.1f s, %d flips', $took // 0, $count / 2));
 	cmp_ok($count, '>=', 20, 'which they did');

@@ -16,19 +16,6 @@ sub session
 	return ($session, $session->query_safe('SELECT pg_backend_pid()'));
 }
 
-sub begin
-{
-	my ($session, $sql) = @_;
-	$session->{stdout} = $session->{stderr} = '';
-	$session->query_until(qr/started/, "\\echo started\n$sql;\n\\echo finished\n");
-}
-
-sub ends
-{
-	my ($session, $seconds) = @_;
-	return wait_until($seconds, sub { $session->{run}->pump_nb; $session->{stdout} =~ /finished/ });
-}
-
 my ($idle, $idle_pid) = session();
 my ($closer, $closer_pid) = session();
 my ($writer) = session();
@@ -77,7 +64,7 @@ sub stop_again
 # With the default an INSERT elsewhere waits for as long as that, and not for much more.
 set_close_timeout('250ms', 250);
 $node->safe_psql('postgres', 'CREATE TABLE t (id int)');
-begin($writer, q{DO $$
+start_sql($writer, q{DO $$
 	DECLARE began timestamptz; longest interval := '0'; until timestamptz := clock_timestamp() + '4 s';
 	BEGIN
 		WHILE clock_timestamp() < until LOOP
@@ -98,7 +85,7 @@ like($closer->{stderr}, qr/ERROR:  process $idle_pid \(client backend\) did not 
 	'a process that is stopped is named');
 cmp_ok($took, '>=', 0.25, sprintf 'after its time: %.2f s', $took);
 cmp_ok($took, '<', 2, 'and not later');
-ok(ends($writer, 60), 'a session that writes goes on');
+ok(sql_ends($writer, 60), 'a session that writes goes on');
 my ($waits) = slurp_file($node->logfile, $offset) =~ /reopened after \S+ ms \(closing failed\), (\d+) writes waited/;
 cmp_ok($waits // 0, '>', 0, 'it had to wait: ' . ($waits // 0));
 my ($longest) = $writer->{stderr} =~ /longest (\d+) ms/;
@@ -145,7 +132,7 @@ $closer->{stderr} = '';
 $closer->query_safe('SET statement_timeout = 0');
 
 stop_again();
-begin($closer, 'SELECT pg_mshare_freeze()');
+start_sql($closer, 'SELECT pg_mshare_freeze()');
 sleep 0.3;
 $other->query_safe(q{SET statement_timeout = '500 ms'});
 $start = time;
@@ -154,16 +141,16 @@ like($other->{stderr}, qr/canceling statement due to statement timeout/, 'and wh
 cmp_ok(time - $start, '<', 5, '... soon');
 $other->{stderr} = '';
 $other->query_safe('SET statement_timeout = 0');
-ok(!ends($closer, 0.1), 'which still waits');
+ok(!sql_ends($closer, 0.1), 'which still waits');
 kill 'INT', $closer_pid;
-ok(ends($closer, 5), '... until it is cancelled');
+ok(sql_ends($closer, 5), '... until it is cancelled');
 like($closer->{stderr}, qr/canceling statement due to user request/, '... and says so');
 
 # A thaw does not queue behind a closing that cannot end.
 for my $how ('pg_mshare_thaw', 'SIGUSR2')
 {
 	stop_again();
-	begin($closer, 'SELECT pg_mshare_freeze()');
+	start_sql($closer, 'SELECT pg_mshare_freeze()');
 	sleep 0.3;
 	$start = time;
 	if ($how eq 'SIGUSR2')
@@ -174,7 +161,7 @@ for my $how ('pg_mshare_thaw', 'SIGUSR2')
 	{
 		is($other->query_safe('SELECT pg_mshare_thaw()'), 't', "$how: a thaw of a closing that is under way");
 	}
-	ok(ends($closer, 5), "$how ends a closing that cannot end");
+	ok(sql_ends($closer, 5), "$how ends a closing that cannot end");
 	cmp_ok(time - $start, '<', 5, '... soon');
 	like($closer->{stderr}, qr/ERROR:  the closing was given up/, '... which is told');
 	is((split /\|/, $other->query_safe($state))[0], 'rw', '... and the pool is open');

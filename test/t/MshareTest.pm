@@ -15,7 +15,7 @@ use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
   kernel_waits pool_digest worker_pid set_vm start_limited
-  wait_until waiters prewarm shmem_kb bench_sums sleep time);
+  wait_until start_sql sql_ends waiters prewarm shmem_kb bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
 # and its messages tell that; without this IPC::Run would die of EPIPE, so that polling a
@@ -190,6 +190,23 @@ sub wait_until
 		sleep 0.02;
 	}
 	return;
+}
+
+# Begin a statement in a background psql, without waiting for its end.
+sub start_sql
+{
+	my ($session, $sql) = @_;
+	$session->{stdout} = $session->{stderr} = '';
+	$session->query_until(qr/started/, "\\echo started\n$sql;\n\\echo finished\n");
+}
+
+# How long it takes until what was begun ends, or undef
+sub sql_ends
+{
+	my ($session, $seconds) = @_;
+	return wait_until($seconds, sub {
+		$session->{run}->pump_nb;
+		$session->{stdout} =~ s/finished\n// });
 }
 
 sub waiters
