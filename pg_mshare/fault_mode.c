@@ -30,9 +30,9 @@
  * that has written the first half of a block by then would make a short read, which
  * PostgreSQL takes for corruption, and in recovery for a block of zeros.  So where reads
  * wait the kernel is given no deadline: leases are the server's business, and end there
- * though its worker be stopped (freeze.c).  Should postmaster and worker both be killed,
- * any other process that notices takes the mode back when it exits, in a pool that stays
- * closed: who waited goes to the signal handler, which exits.  Where only writes wait
+ * though its worker be stopped (freeze.c).  Should the postmaster be killed, and the worker
+ * killed or stopped, any other process takes the mode back when it exits, in a pool that
+ * stays closed: who waited goes to the signal handler, which exits.  Where only writes wait
  * there is a deadline, longer than any closing may last, and then the handler waits on.
  *
  * With on_fault = crash nothing waits.  The mode stays what it is at first,
@@ -62,6 +62,10 @@
 
 /* How long the proof may take, and a read in it may wait */
 #define PROOF_TIMEOUT_MS	10000
+
+/* How long a worker that lives has to open the pool once the postmaster has died */
+#define ORPHANED_MS			1000
+#define ORPHANED_CHECK_MS	10
 
 /* A file of the data directory that is there when the server starts */
 #define PROOF_FILE			"PG_VERSION"
@@ -280,15 +284,26 @@ decide(void)
 }
 
 /*
- * A process of the server exits, perhaps since the postmaster has died.  If the worker
- * has too, nobody ends what is closed.  The logger has left shared memory.
+ * A process of the server exits, perhaps since the postmaster has died.  Then the worker
+ * opens what is closed and exits; one that is stopped, or is itself about to die, does
+ * not, and who waits in the kernel must not do so for ever.  The logger has left shared
+ * memory.
  */
 static void
 stop_if_orphaned(void)
 {
-	if (IsUnderPostmaster && MyBackendType != B_LOGGER &&
-		getppid() != PostmasterPid && !freeze_worker_alive())
-		fault_mode_stop();
+	if (!IsUnderPostmaster || MyBackendType == B_LOGGER || getppid() == PostmasterPid)
+		return;
+
+	for (int waited_ms = 0;
+		 freeze_worker_alive() && waited_ms < ORPHANED_MS;
+		 waited_ms += ORPHANED_CHECK_MS)
+	{
+		if (!freeze_is_noted())
+			return;
+		pg_usleep(ORPHANED_CHECK_MS * 1000L);
+	}
+	fault_mode_stop();
 }
 
 /*

@@ -245,6 +245,13 @@ freeze_describe(ClosingState *state)
 		now.pid == shared->worker_pid ? "pg_mshare_ctl" : functions[now.kind];
 }
 
+/* Is a closing noted?  Reads without the lock; async-signal-safe */
+bool
+freeze_is_noted(void)
+{
+	return shared->closing.kind != CLOSING_NONE;
+}
+
 /* Async-signal-safe */
 bool
 freeze_worker_alive(void)

@@ -391,6 +391,7 @@ extern void freeze_startup(void);
 extern void freeze_register_worker(void);
 extern void freeze_wake_worker(void);
 extern void freeze_urgent(void);
+extern bool freeze_is_noted(void);
 extern bool freeze_worker_alive(void);
 extern void freeze_guard_startup(void);
 extern void freeze_guard(void);

@@ -35,19 +35,6 @@ sub warm
 	$admin->query_safe('VACUUM t');
 }
 
-sub begin
-{
-	my ($session, $sql) = @_;
-	$session->{stdout} = $session->{stderr} = '';
-	$session->query_until(qr/started/, "\\echo started\n$sql;\n\\echo finished\n");
-}
-
-sub ends
-{
-	my ($session, $seconds) = @_;
-	return wait_until($seconds, sub { $session->{run}->pump_nb; $session->{stdout} =~ /finished/ });
-}
-
 sub opens
 {
 	my ($seconds) = @_;
@@ -81,7 +68,7 @@ warm();
 $offset = -s $node->logfile;
 my $start = time;
 close_and_stop(sub { $admin->query_safe(q{SELECT pg_mshare_freeze('2 s')}) });
-begin($writer, $update);
+start_sql($writer, $update);
 if ($provider eq 'mprotect')
 {
 	ok(wait_until(1, sub { waiters($admin) == 1 }), 'a write waits, and the worker is stopped');
@@ -90,9 +77,9 @@ else
 {
 	# it is the worker who counts those who wait in the kernel
 	sleep 0.5;
-	ok(!ends($writer, 0.1), 'a write waits, and the worker is stopped');
+	ok(!sql_ends($writer, 0.1), 'a write waits, and the worker is stopped');
 }
-ok(ends($writer, 20), 'it goes on');
+ok(sql_ends($writer, 20), 'it goes on');
 my $took = time - $start;
 cmp_ok($took, '>', 2.9, sprintf 'a second after the deadline: %.1f s', $took);
 cmp_ok($took, '<', 4.5, '... not later');
@@ -122,14 +109,14 @@ continue_worker($offset);
 # the session is stopped too
 warm();
 $offset = -s $node->logfile;
-close_and_stop(sub { begin($flipper, q{SELECT pg_mshare_flip('r', '1 s')}); sleep 0.5 });
+close_and_stop(sub { start_sql($flipper, q{SELECT pg_mshare_flip('r', '1 s')}); sleep 0.5 });
 kill 'STOP', $flipper_pid;
 is($admin->query_safe($protection), 'r', 'a flip, and its session is stopped as well as the worker');
 ok(opens(10), 'the pool is opened all the same');
 is($admin->query('SELECT pg_mshare_thaw()'), 't', '... and a thaw does not wait for them');
 $admin->{stderr} = '';	# mprotect warns of who has not answered
 kill 'CONT', $flipper_pid;
-ok(ends($flipper, 10), 'the session goes on');
+ok(sql_ends($flipper, 10), 'the session goes on');
 like($flipper->{stderr}, qr/has ended the closing/, '... and hears of it');
 continue_worker($offset);
 
@@ -138,16 +125,16 @@ warm();
 $offset = -s $node->logfile;
 close_and_stop(sub { $admin->query_safe(q{SELECT pg_mshare_freeze('1 s')}) });
 kill 'STOP', $postmaster;
-begin($writer, $update);
+start_sql($writer, $update);
 if ($provider eq 'mshare' and $reads_wait)
 {
-	ok(!ends($writer, 4), 'with worker and postmaster stopped a write waits in the kernel');
+	ok(!sql_ends($writer, 4), 'with worker and postmaster stopped a write waits in the kernel');
 	kill 'CONT', $postmaster;
-	ok(ends($writer, 5), '... until one of them goes on');
+	ok(sql_ends($writer, 5), '... until one of them goes on');
 }
 else
 {
-	ok(ends($writer, 5), 'with worker and postmaster stopped who is parked opens the pool');
+	ok(sql_ends($writer, 5), 'with worker and postmaster stopped who is parked opens the pool');
 	kill 'CONT', $postmaster;
 }
 is($admin->query_safe($protection), 'rw', '... for all');
@@ -156,13 +143,13 @@ continue_worker($offset);
 
 SKIP:
 {
-	skip 'reads from disk do not wait', 5 unless $reads_wait;
+	skip 'reads from disk do not wait', 10 unless $reads_wait;
 
 	# Reads that miss are met by closings in the middle of a block, too. None fails, as
 	# no closing outlasts its deadline by more than that second.
 	warm();
 	my @readers = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 3;
-	begin($_, q{DO $$ DECLARE n int; until timestamptz := clock_timestamp() + '12 s';
+	start_sql($_, q{DO $$ DECLARE n int; until timestamptz := clock_timestamp() + '12 s';
 		BEGIN
 			WHILE clock_timestamp() < until LOOP
 				SELECT count(*) INTO n FROM big;
@@ -180,31 +167,41 @@ SKIP:
 	}
 	is($closings, 6, 'six closings of a pool that is read into, with the worker stopped');
 	kill 'CONT', $worker;
-	ok((grep { ends($_, 60) } @readers) == @readers, '... and all who read go on');
+	ok((grep { sql_ends($_, 60) } @readers) == @readers, '... and all who read go on');
 	is(join('', map { $_->{stderr} } @readers), '', '... without an error');
 	my $reads = $admin->query_safe(q{SELECT count(*) FROM pg_mshare_faults() WHERE access = 'kernel write' AND waited_us > 900000});
 	cmp_ok($reads, '>', 0, "... $reads of their reads waited until the postmaster opened the pool");
 	$_->quit for @readers;
 
-	# Nobody is left who could open it: who waits in the kernel is let go, and exits.
-	$node->restart;
-	$_->reconnect_and_clear for $admin, $writer, $flipper;
-	$worker = worker_pid($node);
-	warm();
-	my @pids = server_pids($node);
-	begin($writer, q{SET synchronize_seqscans = off});
-	ends($writer, 10);
-	$admin->query_safe(q{SELECT pg_mshare_freeze('2 s')});
-	begin($writer, 'SELECT count(*) FROM big');
-	ok(wait_until(2, sub { waiters($admin) > 0 }), 'a read from disk waits');
-	kill 'STOP', $worker;
-	kill 'KILL', $pids[0], $worker;
-	ok(wait_until(20, sub { !grep { kill 0, $_ } @pids }), 'postmaster and worker are killed: nobody stays behind')
-	  or diag(map { slurp_file("/proc/$_/cmdline") . "\n" } grep { kill 0, $_ } @pids);
-	$node->{_pid} = undef;
-	unlink $node->data_dir . '/postmaster.pid';
-	$node->start;
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM big'), 40000, '... and the server starts again');
+	# Nobody is left who could open it: who waits in the kernel is let go, and exits. The
+	# worker may live on for a moment, or stopped, and those who exit see it alive.
+	for my $signal ('KILL', 'STOP')
+	{
+		my $is = $signal eq 'KILL' ? 'killed, too' : 'stopped';
+
+		$node->restart;
+		$_->reconnect_and_clear for $admin, $writer, $flipper;
+		$worker = worker_pid($node);
+		warm();
+		my @pids = server_pids($node);
+		start_sql($writer, q{SET synchronize_seqscans = off});
+		sql_ends($writer, 10);
+		$admin->query_safe(q{SELECT pg_mshare_freeze('2 s')});
+		start_sql($writer, 'SELECT count(*) FROM big');
+		ok(wait_until(2, sub { waiters($admin) > 0 }), 'a read from disk waits');
+		kill 'STOP', $worker;
+		kill 'KILL', $pids[0];
+		kill $signal, $worker;
+		my @others = grep { $_ != $worker } @pids;
+		ok(wait_until(20, sub { !grep { kill 0, $_ } @others }), "the postmaster is killed and the worker $is: nobody else stays behind")
+		  or diag(map { slurp_file("/proc/$_/cmdline") . "\n" } grep { kill 0, $_ } @others);
+		kill 'KILL', $worker;
+		wait_until(20, sub { !kill 0, $worker });
+		$node->{_pid} = undef;
+		unlink $node->data_dir . '/postmaster.pid';
+		$node->start;
+		is($node->safe_psql('postgres', 'SELECT count(*) FROM big'), 40000, '... and the server starts again');
+	}
 }
 
 eval { $_->quit } for $admin, $writer, $flipper;
