@@ -39,6 +39,27 @@
 	InitBufferTag(tag, &(rel)->rd_locator, MAIN_FORKNUM, 0)
 #endif
 
+/* Buffer tags, and the buffer that held a block when it was looked at last */
+#if PG_VERSION_NUM < 160000
+#define ClearBufferTag(tag) CLEAR_BUFFERTAG(*(tag))
+#define BufferTagsEqual(tag, other) BUFFERTAGS_EQUAL(*(tag), *(other))
+#define buftag_pin(tag, buffer) \
+	ReadRecentBuffer((tag)->rnode, (tag)->forkNum, (tag)->blockNum, buffer)
+#else
+#define buftag_pin(tag, buffer) \
+	ReadRecentBuffer(BufTagGetRelFileLocator(tag), BufTagGetForkNum(tag), \
+					 (tag)->blockNum, buffer)
+#endif
+
+/* The process of a virtual transaction, NULL: it has gone */
+#if PG_VERSION_NUM < 170000
+#include "storage/sinvaladt.h"
+#define vxid_proc(vxid) BackendIdGetProc((vxid).backendId)
+#else
+#include "storage/procarray.h"
+#define vxid_proc(vxid) ProcNumberGetProc((vxid).procNumber)
+#endif
+
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(index) \
 	pgstat_fetch_stat_local_beentry(index)

@@ -768,6 +768,37 @@ lock_unless_closed(ClosingKind allowed)
 	refuse_closed(allowed);
 }
 
+/*
+ * For resize.c, which takes buffers out of use while nothing is closed: whoever has the
+ * lock and finds that keeps all closings waiting until it lets go.
+ */
+bool
+closing_try_lock_open(void)
+{
+	if (!try_lock_between_flips())
+		return false;
+	if (overdue_at() <= monotonic_us())
+		closing_end("overdue");
+	if (closing_read().kind == CLOSING_NONE)
+		return true;
+	LWLockRelease(shared->lock);
+	return false;
+}
+
+void
+closing_unlock(void)
+{
+	unlock();
+}
+
+/* An error if anything is closed, but for a flip, whose end is waited for */
+void
+closing_refuse(void)
+{
+	lock_unless_closed(CLOSING_NONE);
+	unlock();
+}
+
 /* When to end a closing that is to last that long, by monotonic_us() */
 static int64
 own_end(const Closing *closing, int64 hold_us)

@@ -38,6 +38,8 @@ PG_FUNCTION_INFO_V1(pg_mshare_backends);
 PG_FUNCTION_INFO_V1(pg_mshare_protect_relation);
 PG_FUNCTION_INFO_V1(pg_mshare_watch);
 PG_FUNCTION_INFO_V1(pg_mshare_faults);
+PG_FUNCTION_INFO_V1(pg_mshare_size);
+PG_FUNCTION_INFO_V1(pg_mshare_resize);
 
 /* ----------
  * What /proc knows of a process
@@ -741,6 +743,42 @@ pg_mshare_closings(PG_FUNCTION_ARGS)
 	SET(10, Int64GetDatum(pg_atomic_read_u64(&counters->failed_reads)));
 #undef SET
 
+	return result_row(tupdesc, values, nulls);
+}
+
+/* How much of the pool is to be in use, and is */
+Datum
+pg_mshare_size(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[2];
+	bool		nulls[2] = {false};
+
+	mshare_require_preload();
+	memset(nulls, provider == NULL, sizeof(nulls));
+	if (provider != NULL)
+	{
+		values[0] = Int64GetDatum((int64) resize_target() * BLCKSZ);
+		values[1] = Int64GetDatum((int64) resize_in_use() * BLCKSZ);
+	}
+	return result_row(tupdesc, values, nulls);
+}
+
+Datum
+pg_mshare_resize(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc = result_type(fcinfo);
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	ResizeResult result;
+
+	mshare_require();
+	resize(DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(0))), &result);
+
+	values[0] = Int64GetDatum((int64) result.target * BLCKSZ);
+	values[1] = Int64GetDatum((int64) result.in_use * BLCKSZ);
+	values[2] = Int64GetDatum(result.evicted);
+	values[3] = Int64GetDatum(result.waited);
 	return result_row(tupdesc, values, nulls);
 }
 

@@ -18,13 +18,32 @@ CREATE FUNCTION pg_mshare_closings(
 RETURNS record
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 
+CREATE FUNCTION pg_mshare_size(
+	OUT target bigint,
+	OUT resident bigint)
+RETURNS record
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+
+CREATE FUNCTION pg_mshare_resize(
+	size text,
+	OUT target bigint,
+	OUT resident bigint,
+	OUT evicted bigint,
+	OUT waited bigint)
+RETURNS record
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+
+REVOKE ALL ON FUNCTION pg_mshare_resize(text) FROM PUBLIC;
+
 -- Columns are added at the end, so that the view keeps its rights and whatever is built
 -- on it; a function cannot grow.
 CREATE OR REPLACE VIEW pg_mshare_status AS
-SELECT s.*, c.* FROM pg_mshare_status() s, pg_mshare_closings() c;
+SELECT s.*, c.*, z.* FROM pg_mshare_status() s, pg_mshare_closings() c, pg_mshare_size() z;
 
 COMMENT ON FUNCTION pg_mshare_status() IS 'the pool of shared buffers, for the view of that name';
 COMMENT ON FUNCTION pg_mshare_closings() IS 'what is closed now and counters of closings, for pg_mshare_status';
+COMMENT ON FUNCTION pg_mshare_size() IS 'how much of the pool is in use, for pg_mshare_status';
+COMMENT ON FUNCTION pg_mshare_resize(text) IS 'set how much of shared buffers is in use, and give back or take the memory';
 COMMENT ON FUNCTION pg_mshare_flip(text, interval, integer, integer) IS 'close buffers, hold them closed and reopen them';
 COMMENT ON FUNCTION pg_mshare_protect(text, integer, integer) IS 'set the protection of a range of buffers for every process';
 COMMENT ON FUNCTION pg_mshare_ranges() IS 'ranges of buffers of the same protection, for the view of that name';
@@ -60,6 +79,8 @@ COMMENT ON COLUMN pg_mshare_status.closings_given_up_total IS 'those of them tha
 COMMENT ON COLUMN pg_mshare_status.closed_seconds_total IS 'how long any buffers were closed, in seconds (counter)';
 COMMENT ON COLUMN pg_mshare_status.waits_total IS 'accesses to closed buffers that have waited (counter)';
 COMMENT ON COLUMN pg_mshare_status.failed_reads_total IS 'reads from disk into closed buffers that have failed (counter)';
+COMMENT ON COLUMN pg_mshare_status.target IS 'how much of the pool is to be in use, in bytes';
+COMMENT ON COLUMN pg_mshare_status.resident IS 'how much of it is in use, in bytes';
 
 COMMENT ON VIEW pg_mshare_ranges IS 'ranges of buffers of the same protection';
 COMMENT ON COLUMN pg_mshare_ranges.first_buffer IS 'as in pg_buffercache';

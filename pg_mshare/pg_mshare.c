@@ -21,6 +21,7 @@
  *	freeze.c				closings, their limits, and the worker that ends them
  *	control.c				the way in without SQL, for pg_mshare_ctl
  *	watch.c					who writes what, seen by closing the pool
+ *	resize.c				how much of the pool is in use
  *	functions.c				the SQL interface
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -28,6 +29,8 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <limits.h>
 
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -96,6 +99,7 @@ int			mshare_freeze_timeout = 10000;
 bool		mshare_dump_pool = false;
 int			mshare_log_level = LOG;
 int			mshare_close_timeout = 250;
+int			mshare_target_size = 0;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
 bool		mshare_debug_torn_reads = false;
@@ -176,6 +180,13 @@ define_settings(void)
 							&mshare_close_timeout,
 							250, 10, MAX_FREEZE_TIMEOUT_MS,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_mshare.target_size",
+							"Sets how much of shared buffers is in use.",
+							"The memory of the rest is left to the system. 0 is all; shared_buffers is the most there can be.",
+							&mshare_target_size,
+							0, 0, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_BLOCKS, NULL, NULL, NULL);
 
 	DefineCustomEnumVariable("pg_mshare.kernel_waits",
 							 "Shows which accesses to closed buffers wait in the kernel.",
@@ -270,6 +281,7 @@ mshare_shmem_startup(void)
 	counters_startup();
 	faults_name_wait_event();
 	fault_mode_startup();
+	resize_startup();
 }
 
 void
@@ -317,6 +329,7 @@ _PG_init(void)
 		return;
 
 	freeze_register_worker();
+	resize_register_worker();
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = mshare_shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;

@@ -85,8 +85,8 @@ typedef struct Provider
 	 */
 	char	   *(*map) (Size *bytes, Size *page_size, int elevel);
 
-	/* madvise() the whole pool; false with errno set */
-	bool		(*advise) (int advice);
+	/* madvise() a part of the pool; false with errno set */
+	bool		(*advise) (Size offset, Size bytes, int advice);
 
 	/*
 	 * Publish the changes, ranges in order that do not overlap, and carry them
@@ -163,6 +163,7 @@ extern int	mshare_freeze_timeout;	/* ms */
 extern bool mshare_dump_pool;
 extern int	mshare_log_level;	/* of closings that end as they should */
 extern int	mshare_close_timeout;	/* ms */
+extern int	mshare_target_size; /* buffers */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
 extern bool mshare_debug_torn_reads;
@@ -429,6 +430,29 @@ extern WatchOpening closing_watch_open(uint64 serial, const PoolRange *ranges,
 									   int nranges, bool all);
 extern void closing_watch_end(uint64 serial);
 extern bool closing_is_watch(void);
+
+extern void closing_refuse(void);
+extern bool closing_try_lock_open(void);
+extern void closing_unlock(void);
+
+/* ----------
+ * resize.c
+ * ----------
+ */
+typedef struct ResizeResult
+{
+	int			target;			/* buffers */
+	int			in_use;
+	int			evicted;		/* blocks that were in buffers which are no longer in use */
+	int			waited;			/* buffers that could not be had at once */
+} ResizeResult;
+
+extern void resize_startup(void);
+extern void resize_register_worker(void);
+extern Size resize_populated_bytes(void);
+extern int	resize_target(void);
+extern int	resize_in_use(void);
+extern void resize(int64 bytes, ResizeResult *result);
 
 /* ----------
  * control.c

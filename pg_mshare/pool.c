@@ -142,10 +142,11 @@ pool_give_back(void)
 {
 	if (pool_page_size > sysconf(_SC_PAGESIZE))
 		return;
-	if (!provider->advise(MADV_REMOVE))
+	if (!provider->advise(0, pool_mapped_bytes, MADV_REMOVE))
 		ereport(WARNING,
 				(errmsg("could not give back the buffer pool's memory after a crash: %m")));
-	if (mshare_populate && !provider->advise(MADV_POPULATE_WRITE))
+	if (mshare_populate &&
+		!provider->advise(0, resize_populated_bytes(), MADV_POPULATE_WRITE))
 		ereport(WARNING,
 				(errmsg("could not populate the buffer pool after a crash: %m")));
 }

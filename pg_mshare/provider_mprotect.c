@@ -223,7 +223,8 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 		return NULL;
 	}
 
-	if (mshare_populate && madvise(base, *bytes, MADV_POPULATE_WRITE) < 0)
+	if (mshare_populate &&
+		madvise(base, TYPEALIGN(*page_size, resize_populated_bytes()), MADV_POPULATE_WRITE) < 0)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -242,9 +243,9 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 }
 
 static bool
-mprotect_advise(int advice)
+mprotect_advise(Size offset, Size bytes, int advice)
 {
-	return madvise(pool_base, pool_mapped_bytes, advice) == 0;
+	return madvise(pool_base + offset, bytes, advice) == 0;
 }
 
 static bool

@@ -215,9 +215,10 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 }
 
 static bool
-advise_bytes(int fd, Size bytes, int advice)
+advise_bytes(int fd, Size offset, Size bytes, int advice)
 {
 	struct mshare_advise advise = {
+		.region_offset = offset,
 		.size = bytes,
 		.advice = advice,
 	};
@@ -226,16 +227,16 @@ advise_bytes(int fd, Size bytes, int advice)
 }
 
 static bool
-region_advise(int advice)
+region_advise(Size offset, Size bytes, int advice)
 {
-	return advise_bytes(region_fd, pool_mapped_bytes, advice);
+	return advise_bytes(region_fd, offset, bytes, advice);
 }
 
 /* Allocate it all, with its page tables, or say why not. */
 static bool
 region_populate(int fd, Size bytes, int elevel)
 {
-	if (advise_bytes(fd, bytes, MADV_POPULATE_WRITE))
+	if (advise_bytes(fd, 0, bytes, MADV_POPULATE_WRITE))
 		return true;
 	ereport(elevel,
 			(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -317,7 +318,7 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 				 errhint("Start the server with \"ulimit -f unlimited\" (LimitFSIZE=infinity under systemd): to this kernel a region's size is a file's, though no file grows.") : 0));
 	}
 	else if (region_fill(fd, bytes, page_size, elevel) &&
-			 (!mshare_populate || region_populate(fd, *bytes, elevel)))
+			 (!mshare_populate || region_populate(fd, TYPEALIGN(*page_size, resize_populated_bytes()), elevel)))
 		base = region_map(fd, window, elevel);
 
 	if (base == NULL)

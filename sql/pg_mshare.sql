@@ -26,7 +26,8 @@ SELECT current_setting('pg_mshare.provider') IN ('auto', provider) AS provider,
 	processes >= 5 AS processes,
 	flips >= 0 AS flips, last_flip_us >= 0 AS last_flip,
 	frozen_since IS NULL AS not_frozen, waiters, ranges,
-	closed_by, pid, until
+	closed_by, pid, until,
+	target = bytes AND resident = bytes AS all_in_use
 FROM pg_mshare_status, pg_settings WHERE name = 'shared_buffers';
 
 CREATE TABLE counted AS SELECT * FROM pg_mshare_status;
@@ -163,12 +164,41 @@ SELECT s.closings_flip_total - c.closings_flip_total AS flip, s.closings_protect
 	s.waits_total >= c.waits_total AS waits, s.failed_reads_total - c.failed_reads_total AS failed_reads
 FROM pg_mshare_status s, counted c;
 
+-- resize
+CREATE FUNCTION resize_half(OUT target boolean, OUT resident boolean, OUT evicted boolean, OUT waited boolean,
+	OUT seen boolean, OUT frozen text, OUT again boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+	half CONSTANT bigint := (SELECT bytes / 2 FROM pg_mshare_status);
+	this record;
+BEGIN
+	this := pg_mshare_resize(half::text);
+	target := this.target = half;
+	resident := this.resident = half;
+	evicted := this.evicted >= 0;
+	waited := this.waited >= 0;
+	seen := s.target = half AND s.resident = half FROM pg_mshare_status s;
+	PERFORM pg_mshare_freeze();
+	frozen := (error_of('SELECT pg_mshare_resize(''0'')')).code;
+	PERFORM pg_mshare_thaw();
+	this := pg_mshare_resize('0');
+	again := this.target = s.bytes AND this.resident = s.bytes FROM pg_mshare_status s;
+END $$;
+SELECT resize_half() IS NOT NULL AS warm;
+SELECT * FROM resize_half();
+SELECT * FROM error_of('SELECT pg_mshare_resize(''1000 TB'')');
+SELECT * FROM error_of('SELECT pg_mshare_resize(''8kB'')');
+SELECT * FROM error_of('SELECT pg_mshare_resize(''-1'')');
+SELECT code, message FROM error_of('SELECT pg_mshare_resize(''1 x'')');
+SELECT pg_mshare_resize(NULL) IS NULL AS nothing;
+
 -- backends
 SELECT bool_and(attached) AS attached, bool_and(minor_faults > 0) AS faults,
 	bool_and(page_table_bytes > 0) AS page_tables, count(DISTINCT pid) = count(*) AS once
 FROM pg_mshare_backends;
 SELECT backend_type FROM pg_mshare_backends
-WHERE backend_type IN ('postmaster', 'checkpointer', 'background writer', 'pg_mshare freeze worker')
+WHERE backend_type IN ('postmaster', 'checkpointer', 'background writer', 'pg_mshare freeze worker',
+	'pg_mshare resize worker')
 ORDER BY 1;
 SELECT backend_type FROM pg_mshare_backends WHERE pid = pg_backend_pid();
 
@@ -185,6 +215,7 @@ SELECT pg_mshare_freeze();
 SELECT pg_mshare_thaw();
 SELECT pg_mshare_protect_relation('pg_class', 'rw');
 SELECT pg_mshare_watch('1 s');
+SELECT pg_mshare_resize('0');
 SELECT count(*) FROM pg_mshare_backends;
 SELECT count(*) FROM pg_mshare_faults;
 SET ROLE regress_mshare_monitor;
@@ -223,7 +254,7 @@ WHERE refclassid = 'pg_extension'::regclass AND refobjid = e.oid AND extname = '
 SELECT obj_description(oid, 'pg_extension') IS NULL AS without_comment FROM pg_extension WHERE extname = 'pg_mshare';
 SELECT name AS without_comment FROM pg_settings WHERE name LIKE 'pg\_mshare.%' AND short_desc = '';
 
-DROP FUNCTION error_of, protect_tail, protect_relation, freeze_thaw;
+DROP FUNCTION error_of, protect_tail, protect_relation, freeze_thaw, resize_half;
 DROP VIEW no_storage;
 DROP TABLE watched, local_buffers, counted;
 DROP EXTENSION pg_mshare;

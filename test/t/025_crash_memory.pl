@@ -26,21 +26,6 @@ sub empty_mb
 	return $empty;
 }
 
-# What is mapped of the pool by the process, in MB; provider mprotect only
-sub mapped_mb
-{
-	my ($node, $pid) = @_;
-	my $address = hex status($node, 'address');
-	my ($inside, $kb) = (0, 0);
-
-	for (split /\n/, slurp_file("/proc/$pid/smaps"))
-	{
-		$inside = hex($1) <= $address && $address < hex($2) if /^([0-9a-f]+)-([0-9a-f]+) /;
-		$kb += $1 if $inside && /^Rss:\s+(\d+) kB/;
-	}
-	return $kb >> 10;
-}
-
 my $restarts = 0;
 sub restarted
 {

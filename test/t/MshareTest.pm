@@ -15,7 +15,7 @@ use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
   kernel_waits pool_digest worker_pid set_vm start_limited
-  wait_until start_sql sql_ends waiters prewarm shmem_kb bench_sums sleep time);
+  wait_until start_sql sql_ends waiters prewarm mapped_mb shmem_kb bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
 # and its messages tell that; without this IPC::Run would die of EPIPE, so that polling a
@@ -224,6 +224,21 @@ sub prewarm
 		SELECT sum(pg_prewarm(c.oid, 'buffer', f)) FROM pg_class c,
 			unnest(ARRAY['main', 'fsm', 'vm']) f
 		WHERE relkind IN ('r', 'i', 't', 'm') AND pg_relation_size(c.oid, f) > 0});
+}
+
+# What is mapped of the pool by the process, in MB; provider mprotect only
+sub mapped_mb
+{
+	my ($node, $pid) = @_;
+	my $address = hex status($node, 'address');
+	my ($inside, $kb) = (0, 0);
+
+	for (split /\n/, slurp_file("/proc/$pid/smaps"))
+	{
+		$inside = hex($1) <= $address && $address < hex($2) if /^([0-9a-f]+)-([0-9a-f]+) /;
+		$kb += $1 if $inside && /^Rss:\s+(\d+) kB/;
+	}
+	return $kb >> 10;
 }
 
 sub shmem_kb
