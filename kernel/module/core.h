@@ -33,6 +33,8 @@ extern atomic_t mshare_windows_made;
 long mshare_get_user_pages(struct mm_struct *mm, unsigned long start,
 			   unsigned long nr_pages, unsigned int gup_flags,
 			   struct page **pages, int *locked);
+int mshare_gup_ordinary(unsigned long start, unsigned long end,
+			unsigned int gup_flags, struct page **pages);
 int mshare_gup_fast(unsigned long start, unsigned long nr_pages,
 		    unsigned int gup_flags, struct page **pages);
 

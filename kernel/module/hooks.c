@@ -138,11 +138,27 @@ static int hook_gup_fast_only(void)
 	return 0;	/* the caller knows that it may get nothing; NMIs do it */
 }
 
+/*
+ * get_user_pages_fast() may jump to gup_fast_fallback(), so that whoever called
+ * that is its caller here, and might be the self-test: only this function's calls
+ * are ours.
+ */
+static unsigned long mshare_gup_ordinary_size;
+
+static bool mshare_find_gup_ordinary(void)
+{
+	unsigned long offset;
+
+	return kallsyms_lookup_size_offset((unsigned long)mshare_gup_ordinary,
+					   &mshare_gup_ordinary_size, &offset);
+}
+
 HANDLER(on_gup_fast_fallback)
 {
 	unsigned long gup_flags = (unsigned long)ARGUMENT(2);
 
-	if (!current->mm || !mm_has_mshare(current->mm) || ours(from) ||
+	if (!current->mm || !mm_has_mshare(current->mm) ||
+	    from - (unsigned long)mshare_gup_ordinary < mshare_gup_ordinary_size ||
 	    mshare_skip_gup_check)
 		return;
 	if (gup_flags & FOLL_FAST_ONLY)
@@ -582,6 +598,8 @@ int mshare_hooks_set(void)
 {
 	int i, err = 0;
 
+	if (!mshare_find_gup_ordinary())
+		return -ENOENT;
 	if (!mshare_find_later())
 		pr_notice("flushes of reclaim are not batched\n");
 	for (i = 0; !err && i < ARRAY_SIZE(mshare_hooks); i++)

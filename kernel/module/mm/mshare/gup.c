@@ -223,10 +223,12 @@ long mshare_get_user_pages(struct mm_struct *mm, unsigned long start,
 
 /*
  * GUP-fast where the range has no window, and none was made anywhere meanwhile:
- * who saw an entry of one sees the count, too. 0: not here.
+ * who saw an entry of one sees the count, too. 0: not here. The hook lets pass what
+ * this calls.
  */
-static int mshare_gup_ordinary(unsigned long start, unsigned long end,
-			       unsigned int gup_flags, struct page **pages)
+noinline __noclone
+int mshare_gup_ordinary(unsigned long start, unsigned long end,
+			unsigned int gup_flags, struct page **pages)
 {
 	int made = atomic_read_acquire(&mshare_windows_made), ret;
 	bool window;
