@@ -9,9 +9,29 @@ say() {
 	printf '[%02d:%02d] %s\n' $((_elapsed / 60)) $((_elapsed % 60)) "$*"
 }
 
+# How this kernel comes to have msharefs.
+mshare_comes_from() {
+	if grep -q '^mshare ' /proc/modules 2> /dev/null; then
+		echo 'stock kernel + module'
+	elif grep -qw msharefs /proc/filesystems; then
+		echo 'patched kernel'
+	else
+		echo none
+	fi
+}
+
 # name=value lines
 describe_machine() {
 	echo "kernel=$(uname -srvm)"
+	echo "mshare=$(mshare_comes_from)"
+	if [ -e /sys/module/mshare/hooks ]; then
+		echo "mshare_hooks=$(grep -c . /sys/module/mshare/hooks)"
+	fi
+	if [ -w /sys/kernel/debug/mshare ]; then
+		echo 'mshare_knobs=yes'
+	else
+		echo 'mshare_knobs=no'
+	fi
 	echo "command_line=$(cat /proc/cmdline)"
 	echo "cpus=$cpus"
 	echo "pgbench_threads=$cpus"

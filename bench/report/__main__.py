@@ -27,6 +27,10 @@ def environment_of(folder):
     return found
 
 
+def published_environment(folder):
+    return json.loads((folder / "env.json").read_text(encoding="utf-8"))
+
+
 def write(folder, blocks, rows_name="results.csv"):
     for figure in render.figures(blocks):
         (folder / f"{figure.name}.svg").write_text(figure.svg, encoding="utf-8")
@@ -37,7 +41,7 @@ def write(folder, blocks, rows_name="results.csv"):
 def again(folder, beside):
     """The report of a published result once more, from its rows; charts that need raw output stay as they are."""
     svgs = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.svg")}
-    environment = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    environment = published_environment(folder)
     blocks = contents.blocks(results_module.Results.of(folder), environment, True, beside=beside, svgs=svgs,
                              data_bytes=int(environment.get("data_bytes", 0)))
     for path in folder.glob("*.svg"):
@@ -51,16 +55,16 @@ def main():
     parser.add_argument("--figures", metavar="PLACE",
                         help="write nothing; print what README.md shows of a result that is published in PLACE")
     parser.add_argument("--beside", type=Path, action="append", default=[], metavar="PLACE",
-                        help="another run, published in a folder below this one's, that the report names; may be repeated")
+                        help="another run, in a folder below this one's, that the report names, and compares where it was on another kernel; may be repeated")
     parser.add_argument("--again", action="store_true",
                         help="the folder is a published result: make its report again, from its rows")
     options = parser.parse_args()
     folder = options.folder
-    beside = [(place.name, results_module.Results.of(place)) for place in options.beside]
+    beside = [results_module.Beside(place.name, results_module.Results.of(place), published_environment(place)) for place in options.beside]
 
     if options.figures:
         published = results_module.Results.of(folder)
-        print(readme.figures(published, options.figures, json.loads((folder / "env.json").read_text(encoding="utf-8"))), end="")
+        print(readme.figures(published, options.figures, published_environment(folder)), end="")
         return
     if options.again:
         again(folder, beside)

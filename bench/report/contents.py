@@ -4,7 +4,7 @@
 import math
 import re
 
-from . import arms, charts, flips, goals, losses, stats
+from . import arms, charts, flips, goals, kernels, losses, stats
 from .render import Bullets, Fold, Heading, Table, Text, without_empty_columns
 from .results import SAME_SERVER
 from .units import count, kibibytes, mebibytes, micro, percent, ratio
@@ -539,7 +539,53 @@ def _beside_blocks(beside):
     if beside:
         yield Heading("Beside this run")
         yield Text("Others of the same machine, each in a boot of its own. In brackets the numbers of clients, and how often each arm ran:")
-        yield Bullets(tuple(f"[{name}]({name}/report.md): {'; '.join(repetitions(results))}" for name, results in beside))
+        yield Bullets(tuple(f"[{other.name}]({other.name}/report.md): {'; '.join(repetitions(other.results))}" for other in beside))
+
+
+def _fewest_words(form, first, second):
+    """Both in one unit only where that is the same anyway: a count that differs is seen to differ."""
+    return (form(first), form(second)) if first == second or form(first) != form(second) else (f"{first:.10g}", f"{second:.10g}")
+
+
+def kernels_sentence(pairs, second):
+    """Are the flips of mshare the same on the other kernel?"""
+    ours = [pair for pair in pairs if pair.arm in kernels.OURS]
+    told = [pair for pair in ours if not pair.word().startswith("too few")]
+    if not ours:
+        return ""
+    if not told:
+        return (f"{len(ours)} closings of mshare's arms were timed on both, none of them in the {kernels.ENOUGH} repetitions on each side that "
+                "it takes to tell a difference from noise.")
+    different = [pair for pair in told if pair.word() == "differs"]
+    text = f"Of {len(told)} closings of mshare's arms that were timed on both in repetitions enough, {len(told) - len(different)} are the same within noise"
+    if different:
+        text += f" and {len(different)} differ. On the {kernels.name(second)} they take: " + "; ".join(
+            f"{pair.arm}, {flips.words(pair.workload)}: {_ratio(pair.ratio)}"
+            + (f" (a bare flush of all CPUs {pair.flush:.2f} times)" if pair.flush else "") for pair in different)
+    return text + "."
+
+
+def kernels_blocks(results, environment, other):
+    """The same flips on another kernel, side by side."""
+    first, second = kernels.name(environment), kernels.name(other.environment)
+    pairs, counts = kernels.pairs(results, other.results), kernels.counts(results, other.results)
+    yield Heading(f"Two kernels: {kernels.form(environment)} and {kernels.form(other.environment)}")
+    yield Text(f"A is the {first}, B the {second}; all else of B: [{other.name}]({other.name}/report.md). Each in a boot of its own, one after "
+               "the other, so that what differs from boot to boot is in the difference. The configuration of the kernels is not the same either: "
+               "where a bare flush of all CPUs, or the `mprotect` of an arm that mshare has no part in, takes as much longer, that is the kernel's "
+               "build and not how mshare came into it.")
+    yield Text(kernels_sentence(pairs, other.environment))
+    if pairs:
+        yield without_empty_columns(Table(("point", "arm", "A: closing", "B: closing", "B / A", "flush of all CPUs, B / A", ""), [
+            (flips.words(pair.workload), pair.arm, with_interval(pair.first, micro), with_interval(pair.second, micro),
+             _ratio(pair.ratio).replace(" times", ""), f"{pair.flush:.2f}" if pair.flush else "", pair.word()) for pair in pairs]))
+    different = [each for each in counts if each[3] != each[4]]
+    if counts:
+        yield Text(f"Of {len(counts)} counts (entries, interrupts, system calls, faults, page tables, instructions) {len(counts) - len(different)} "
+                   "have one and the same median on both.")
+        yield Fold(f"The {len(different)} counts that differ", (Table(("point", "arm", "count", "A", "B"), [
+            (flips.words(workload) if workload.startswith("flip") else workload, arm, metric.replace("_", " "), *_fewest_words(count, a, b))
+            for workload, arm, metric, a, b in different]),)) if different else Text("")
 
 
 def _flip_blocks(results):
@@ -585,8 +631,8 @@ def _memory_blocks(results, data_bytes, wide, beside, drawn):
     """What a DBA has of it without any flip: page tables, and what a new connection takes."""
     connected, where = results, ""
     if not results.select("page_table_bytes", "backends"):
-        connected, where = next(((other, f" They are from [{name}]({name}/report.md).") for name, other in beside
-                                 if other.select("page_table_bytes", "backends")), (results, ""))
+        connected, where = next(((other.results, f" They are from [{other.name}]({other.name}/report.md).") for other in beside
+                                 if other.results.select("page_table_bytes", "backends")), (results, ""))
     if connected.select("page_table_bytes", "backends"):
         yield Heading("Page tables of connected backends")
         yield charts.footprint(connected, data_bytes) or drawn("footprint", "Page tables over connected backends.")
@@ -650,18 +696,22 @@ def _server_blocks(results, latencies, order, drawn):
 def blocks(results, environment, complete, latencies=None, order=(), data_bytes=0, beside=(), svgs=None):
     """The report as a list of blocks; charts among them.
 
-    beside: names and Results of other runs. svgs: {name: svg} of charts drawn when all raw output was there, for those that
+    beside: other runs (Beside); those on another kernel are compared with this one. svgs: {name: svg} of charts drawn when all raw output was there, for those that
     rows alone cannot give.
     """
     def drawn(name, caption):
         return charts.Figure(name, caption, svgs[name]) if svgs and name in svgs else None
 
-    found = [Text(sentence(results)), Text(times_sentence(results)), Text(_meaningless_times(environment)), Text(harness_note(results))]
+    others = [other for other in beside if kernels.name(other.environment) != kernels.name(environment)]
+    beside = [other for other in beside if other not in others]
+    found = [Text(sentence(results)), Text(times_sentence(results)), Text(kernels.sentence(environment)),
+             Text(_meaningless_times(environment)), Text(harness_note(results))]
     if not complete:
         found.append(Text("**This run was interrupted: what is missing below was not measured.**"))
     found += [charts.headline(results), Text(_other_load(environment)),
               *_memory_blocks(results, data_bytes, environment.get("wide_mib"), beside, drawn),
               *_instruction_blocks(results), *_flip_blocks(results), *_server_blocks(results, latencies or {}, order, drawn),
+              *(block for other in others for block in kernels_blocks(results, environment, other)),
               *_beside_blocks(beside), *losses_blocks(results),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
               Heading("Limits"), Bullets(LIMITS), Heading("Environment"),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 """The figures that README.md shows, from a result; what was not measured has no sentence."""
 
-from . import contents, flips, goals, stats
+from . import contents, flips, goals, kernels, stats
 from .render import Bullets, Table, Text, markdown, without_empty_columns
 from .units import count, kibibytes, micro, percent, size
 
@@ -61,11 +61,12 @@ def _times(results):
 def figures(results, place, environment):
     verdicts = [verdict.word() for verdict in goals.verdicts(results)]
     machine = "under emulation (QEMU's TCG)" if environment.get("machine") == "virtual machine" else "on one machine"
+    kernel = f", on the {kernels.form(environment)}" if kernels.form(environment) else ""
     return markdown("", [
         Text(f"![Page tables over connected backends]({place}/footprint.svg)"),
         Text("Counts, which hold on any machine:"), Bullets(tuple(_counts(results))),
         Text(f"![Closing times over the number of processes]({place}/closing.svg)"),
-        Text(f"Times, measured {machine} on two CPUs; compare them with each other only. Until no process can write any more:"),
+        Text(f"Times, measured {machine} on two CPUs{kernel}; compare them with each other only. Until no process can write any more:"),
         _closings(results),
         Text(f"{contents.MARK} Measured with the earlier harness, one cold flip a repetition: to be measured again.")
         if flips.earlier_harness(results) else Text(""),

@@ -58,6 +58,13 @@ def read(path):
         return [row_of(line) for line in lines]
 
 
+class Beside(NamedTuple):
+    """Another run that a report names."""
+    name: str
+    results: "Results"
+    environment: dict
+
+
 class Results:
     """Rows, and what was measured at each point of the comparison."""
 

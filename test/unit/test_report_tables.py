@@ -11,8 +11,8 @@ from unittest import mock
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-from report import compare, contents, goals, losses, raw, readme, render, results, units
-from report.results import Results, Row
+from report import compare, contents, goals, kernels, losses, raw, readme, render, results, units
+from report.results import Beside, Results, Row
 
 GOLDEN = Path(__file__).resolve().parent / "report"
 GIB, TIB = 2 ** 30, 2 ** 40
@@ -315,6 +315,80 @@ class Published(unittest.TestCase):
             figures = readme.figures(Results.of(place.parent), str(place.parent.relative_to(TOP)),
                                      json.loads(place.read_text(encoding="utf-8")))
             self.assertIn(figures, text)
+
+
+MODULE = {"kernel": "Linux 6.12.117+deb12-cloud-amd64 #1 SMP x86_64", "mshare": "stock kernel + module", "mshare_hooks": "15"}
+PATCHED = {"kernel": "Linux 6.12.117-plain #1 SMP x86_64", "mshare": "patched kernel"}
+
+
+class Kernels(unittest.TestCase):
+    @staticmethod
+    def rows(*factors, repetitions=6, arm="mshare", metric="flip_p50"):
+        return [flip(arm, processes, GIB, factor * (100 + rep), metric, rep)
+                for processes, factor in zip((8, 64), factors) for rep in range(repetitions)]
+
+    def pairs(self, first, second):
+        return kernels.pairs(Results(first), Results(second))
+
+    def test_the_head_says_which_kernel(self):
+        text = kernels.sentence(MODULE)
+        for words in ("stock kernel + module", "6.12.117+deb12-cloud-amd64", "15 hooks", "not measured here"):
+            self.assertIn(words, text)
+        self.assertNotIn("knobs", text)
+        self.assertIn("`leaf`", kernels.sentence({**MODULE, "mshare_knobs": "no"}))
+        self.assertIn("patched kernel (6.12.117-plain)", kernels.sentence(PATCHED))
+        self.assertNotIn("stock", kernels.sentence(PATCHED))
+        self.assertIn("without msharefs", kernels.sentence({"kernel": "Linux 6.1.0-9-amd64 #1", "mshare": "none"}))
+
+    def test_older_results_are_told_by_their_kernel(self):
+        self.assertEqual(kernels.form({"kernel": PATCHED["kernel"]}), kernels.PATCHED)
+        self.assertEqual(kernels.sentence({"kernel": "Linux 6.12.117-stock #1"}), "")
+        self.assertEqual(kernels.sentence({}), "")
+
+    def test_same_flips_are_the_same_and_others_differ(self):
+        same, slower = self.pairs(self.rows(1, 1), self.rows(1.01, 1.5))
+        self.assertEqual((same.workload, same.word()), (f"flip-8-{GIB}", "same within noise"))
+        self.assertEqual((slower.workload, slower.word()), (f"flip-64-{GIB}", "differs"))
+        self.assertAlmostEqual(slower.ratio[0], 1.5)
+
+    def test_what_an_arm_differs_from_itself_by_is_noise(self):
+        again = self.rows(1, 1.6, arm="mshare-again")
+        found = [pair.word() for pair in self.pairs(self.rows(1, 1) + again, self.rows(1, 1.5)) if pair.arm == "mshare"]
+        self.assertEqual(found, ["same within noise", "same within A/A"])
+
+    def test_few_repetitions_decide_nothing(self):
+        few = self.pairs(self.rows(1, 1, repetitions=4), self.rows(3, 3))
+        self.assertEqual({pair.word() for pair in few}, {"too few repetitions to tell"})
+
+    def text(self, first, second):
+        blocks = contents.kernels_blocks(Results(first), MODULE, Beside("patched", Results(second), PATCHED))
+        return render.markdown("", [block for block in blocks if block != render.Text("")])
+
+    def test_side_by_side(self):
+        bare = self.rows(0.5, 0.5, metric="flush_all_p50")
+        text = self.text(self.rows(1, 1) + bare, self.rows(1.01, 1.5) + bare)
+        self.assertIn("Two kernels: stock kernel + module and patched kernel", text)
+        self.assertIn("Of 2 closings", text)
+        self.assertIn("1 are the same within noise and 1 differ", text)
+        self.assertIn("mshare, 1 GiB, 64 running: 1.5 times", text)
+        self.assertIn("flush of all CPUs 1.00 times", text)
+        self.assertIn("| 1 GiB, 64 running | mshare | 102 us", text)
+
+    def test_counts_that_differ_are_listed(self):
+        counted = [flip("mshare", 8, GIB, value, metric) for metric, value in (("entries_written", 1), ("touch_faults", 0))]
+        more = [counted[0], counted[1]._replace(value=2)]
+        self.assertIn("Of 2 counts", self.text(counted, counted))
+        self.assertIn("2 have one and the same median", self.text(counted, counted))
+        self.assertIn("| 1 GiB, 8 running | mshare | touch faults | 0 | 2 |", self.text(counted, more))
+
+    def test_a_report_compares_what_was_on_another_kernel_only(self):
+        def names(environment):
+            found = contents.blocks(Results(self.rows(1, 1)), MODULE, True, beside=[Beside("other", Results(self.rows(1, 1)), environment)])
+            return [block.text for block in found if isinstance(block, render.Heading)]
+        with mock.patch("report.plot.Chart.render", return_value="<svg></svg>"):
+            self.assertIn("Two kernels: stock kernel + module and patched kernel", names(PATCHED))
+            self.assertNotIn("Beside this run", names(PATCHED))
+            self.assertIn("Beside this run", names(MODULE))
 
 
 class Compare(unittest.TestCase):
