@@ -183,6 +183,8 @@ run_pgbench() {		# WORKLOAD CLIENTS FLIPS-PER-SECOND PGBENCH-OPTION...
 	esac
 	count page_tables_kb_connected "$(page_tables_kb)"
 	run_ends $_pgbench "$flipper"
+	[ -e "$run/failed" ] || grep -q '^tps' "$run/pgbench.log" ||
+		run_unavailable "no transaction ended in the $_duration s of the run: the machine was too busy"
 	counters_after
 	count_latencies
 	say "$(printf '%-13s %-12s %3d clients, %3d flips/s: %s' "$arm" "$_workload" "$_clients" "$_flips" \

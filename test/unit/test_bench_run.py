@@ -1,0 +1,27 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: PostgreSQL
+"""bench/run refuses what it cannot measure before it does anything."""
+
+import subprocess
+import unittest
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+class Usage(unittest.TestCase):
+    def refused(self, *options):
+        ran = subprocess.run([TOP / "bench/run", *options], capture_output=True, text=True, check=False)
+        self.assertEqual((ran.returncode, ran.stdout), (2, ""))
+        return ran.stderr
+
+    def test_a_kernel_that_is_none_of_ours(self):
+        self.assertIn("--kernel plain: one of debian12 debian13 patched", self.refused("--kernel", "plain"))
+        self.assertIn("--kernel off13", self.refused("--kernel", "patched,off13"))
+
+    def test_a_kernel_beside_itself(self):
+        self.assertIn("each once", self.refused("--kernel", "debian12,patched,debian12"))
+
+
+if __name__ == "__main__":
+    unittest.main()
