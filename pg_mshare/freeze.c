@@ -31,7 +31,8 @@
  * that this happens within one closing it gives the closing up.
  *
  * Locking: the LWLock "lock" serialises changes of protection and is held while
- * one is under way, but not while the pool merely stays closed.  Waiting for it can be
+ * one is under way, but not while the pool merely stays closed; and for a step of a
+ * resize, while nothing is closed (resize.c).  Waiting for it can be
  * cancelled; "lock_released" is broadcast when it is let go of in the ordinary way, and
  * who waits looks again after a moment anyhow.  The spinlock
  * "mutex" guards the few words that say what is closed and until when, so that the

@@ -74,7 +74,7 @@
  * How long those who look for blocks in a hash partition may wait for a buffer's users,
  * and how long a step may wait for those of all its buffers
  */
-#define INSIST_US			1000
+#define INSIST_US			3000
 #define INSIST_STEP_US		10000
 #define INSIST_POLL_US		50
 
@@ -880,6 +880,11 @@ resize_startup(void)
 		shared->setting = mshare_target_size;
 		shared->target = target_of_setting(mshare_target_size);
 	}
+
+	/* Whoever did it may have been killed halfway. */
+	pg_atomic_write_u32(&shared->nretired, 0);
+	for (int i = find(true, 0, NBuffers); i < NBuffers; i = find(true, i + 1, NBuffers))
+		pg_atomic_fetch_add_u32(&shared->nretired, 1);
 
 	/* What was retired stays so; the worker takes it into use if the target is larger. */
 	for (int i = find(false, shared->target, NBuffers); i < NBuffers;

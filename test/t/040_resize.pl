@@ -156,6 +156,56 @@ for my $how ('cancel', 'terminate', 'overtake')
 	$reader->query_safe('COMMIT');
 }
 
+# --- a block that somebody always has pinned, but nobody for long
+resize('0');
+$reader->query_safe("SELECT pg_prewarm('t')");
+$node->safe_psql('postgres', 'CREATE TABLE one (a int); INSERT INTO one VALUES (1); VACUUM one');
+my $one = $node->safe_psql('postgres', q{SELECT bufferid FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('one') AND relforknumber = 0});
+cmp_ok($one, '>', 3072, "buffer $one holds a block");
+append_to_file($node->basedir . '/one.sql', "SELECT pg_sleep(0.001) FROM one;\n");
+my @pgbench = ('-h', $node->host, '-p', $node->port, 'postgres');
+my $readers = IPC::Run::start([qw(pgbench -n -c 48 -j 2 -T 12 -f), $node->basedir . '/one.sql', @pgbench], '>', \my $readers_out, '2>', \my $readers_err);
+my $pinned = wait_until(10, sub { $node->safe_psql('postgres', "SELECT pinning_backends FROM pg_buffercache WHERE bufferid = $one") > 5 });
+ok($pinned, '... that several have pinned');
+($said) = resize('24MB');
+is($said, 24 * $MB . '|' . 24 * $MB, '... and is had nevertheless');
+ok($readers->finish, '... and they go on') or diag($readers_err);
+
+# --- a block that cannot be written
+resize('0');
+$reader->query_safe("SELECT pg_prewarm('t')");
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $dirtier = $node->background_psql('postgres', on_error_stop => 0);
+$dirtier->query_safe('UPDATE t SET a = -a WHERE a > 7000');
+my $path = $node->data_dir . '/' . $node->safe_psql('postgres', q{SELECT pg_relation_filepath('t')});
+chmod 0400, $path;
+($error) = resize('24MB');
+like($error, qr/ERROR:  could not open file .*Permission denied/, 'a block cannot be written');
+my ($target, $resident) = split /\|/, sizes();
+ok($target > 24 * $MB && $target <= $resident, sprintf '... and the size is what was reached, %d of %d kB', $target >> 10, $resident >> 10);
+chmod 0600, $path;
+($said) = resize('24MB');
+is($said, 24 * $MB . '|' . 24 * $MB, '... until it can be');
+$dirtier->quit;
+is($node->safe_psql('postgres', 'SELECT count(*), count(*) FILTER (WHERE a < 0) FROM t'), '7400|400', 'and nothing is lost');
+
+# --- progress
+resize('0');
+$reader->query_safe("SELECT pg_prewarm('t')");
+$node->safe_psql('postgres', 'UPDATE t SET a = abs(a)');
+my ($watcher) = begin(sprintf q{DO $$ DECLARE seen bigint[]; now bigint; BEGIN
+	LOOP
+		SELECT s.resident INTO now FROM pg_mshare_size() s;
+		seen := seen || CASE WHEN seen[cardinality(seen)] = now THEN NULL ELSE ARRAY[now] END;
+		EXIT WHEN now = %d;
+	END LOOP;
+	RAISE NOTICE '%% sizes', cardinality(seen); END $$}, 24 * $MB);
+resize('24MB');
+ok(sql_ends($watcher, 30), 'resident gets there');
+my ($seen) = $watcher->{stderr} =~ /NOTICE:  (\d+) sizes/;
+cmp_ok($seen // 0, '>', 2, "... in steps: $seen sizes were seen");
+$watcher->quit;
+
 # --- what is refused
 resize('0');
 $node->safe_psql('postgres', 'CREATE ROLE nobody');
@@ -175,8 +225,9 @@ is(sizes(), 48 * $MB . '|' . 48 * $MB, '... and changes nothing');
 
 # --- closings and a resize
 resize('0');
+$reader->query_safe("SELECT pg_prewarm('t')");
 my $admin = $node->background_psql('postgres', on_error_stop => 0);
-$admin->query_safe($_) for 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()', 'SELECT pg_backend_pid()',
+$admin->query_safe($_) for 'SELECT pg_mshare_thaw()', 'SELECT pg_mshare_freeze()', 'SELECT pg_mshare_thaw()',
 	'SELECT target, resident FROM pg_mshare_status';
 $admin->query(q{SELECT pg_mshare_resize('1')});
 $admin->{stderr} = '';
@@ -186,7 +237,6 @@ like($admin->{stderr}, qr/ERROR:  the buffer pool is frozen\n.*HINT:  pg_mshare_
 $admin->{stderr} = '';
 $admin->query_safe('SELECT pg_mshare_thaw()');
 
-$reader->query_safe("SELECT pg_prewarm('t')");
 pin_buffer($reader, 't', 6000);
 my ($session) = begin(q{SELECT resident FROM pg_mshare_resize('32MB')});
 my $all_but_one = 32 * $MB . '|' . (32 * $MB + 8192);
@@ -229,7 +279,7 @@ $node->safe_psql('postgres', q{CREATE TABLE p (a int); INSERT INTO p VALUES (1);
 resize('0');
 my ($seconds, $enough) = ($ENV{PG_TEST_EXTRA} // '') =~ /\blong\b/ ? (300, 100) : (25, 3);
 my $resizer = $node->background_psql('postgres', on_error_stop => 0);
-my $pgbench = IPC::Run::start([qw(pgbench -n -c 8 -j 2 -T), $seconds, '-h', $node->host, '-p', $node->port, 'postgres'],
+my $pgbench = IPC::Run::start([qw(pgbench -n -c 8 -j 2 -T), $seconds, @pgbench],
 	'>', \my $bench_out, '2>', \my $bench_err);
 my ($ups, $failed, $moved, $worst) = (0, 0, 0, 0);
 $start = time;
