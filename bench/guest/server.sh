@@ -2,7 +2,7 @@
 # The servers under test: their data, start, prewarming and end. Sourced by main.
 # Each arm has one, in a folder of its own; server_use says which one is meant.
 
-pg_bin=${PG_BIN:-/usr/lib/postgresql/15/bin}
+pg_bin=${PG_BIN:-$(echo /usr/lib/postgresql/*/bin)}
 place=$(mktemp -d "${TMPDIR:-/tmp}/pg_mshare-bench.XXXXXX")
 export PGUSER=postgres PGDATABASE=bench PGOPTIONS=
 server_pool=$plan_pool

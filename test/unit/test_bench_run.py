@@ -22,6 +22,14 @@ class Usage(unittest.TestCase):
     def test_a_kernel_beside_itself(self):
         self.assertIn("each once", self.refused("--kernel", "debian12,patched,debian12"))
 
+    def test_a_system_that_there_is_none_of(self):
+        self.assertIn("--system debian9", self.refused("--system", "debian9"))
+
+    def test_the_host_has_one_system(self):
+        own = subprocess.run([TOP / "test/system", "own"], capture_output=True, text=True, check=True).stdout.strip()
+        other = next(name for name in ("debian12", "debian13") if name != own)
+        self.assertIn(own, self.refused("--host", "--system", other))
+
 
 if __name__ == "__main__":
     unittest.main()
