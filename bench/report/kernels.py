@@ -36,7 +36,8 @@ def sentence(environment):
         hooks = environment.get("mshare_hooks")
         return (f"**Measured on a stock kernel + module**: {release(environment)} as its distribution ships it, with mshare as a module; not "
                 f"on the patched kernel. While msharefs is mounted the module's {hooks + ' ' if hooks else ''}hooks stand, and all arms ran so, "
-                "those without mshare too. So what hooks cost a process that has no window is not measured here: nothing ran without them."
+                "those without mshare too. So what hooks cost a process that has no window is not measured here: nothing ran without them. "
+                "What else a module lacks is in `kernel/module/README.md`."
                 + (" The module was built without its knobs, so the arm `leaf` and bare flushes of all CPUs were not measured."
                    if environment.get("mshare_knobs") == "no" else ""))
     if form(environment) == PATCHED:
