@@ -129,6 +129,7 @@ typedef struct FreezeShared
 	pg_atomic_uint32 urgent;	/* a process is parked under a header lock */
 	int			worker_pid;		/* 0: nobody is left to reopen anything */
 	pg_atomic_uint64 guard_at;	/* when the postmaster looks, monotonic_us() */
+	pg_atomic_uint64 wanted_at; /* when somebody last waited for the lock, likewise */
 
 	slock_t		mutex;			/* guards what follows */
 	PGPROC	   *worker;			/* NULL: close nothing */
@@ -180,6 +181,7 @@ freeze_startup(void)
 	ConditionVariableInit(&shared->lock_released);
 	pg_atomic_init_u32(&shared->urgent, 0);
 	pg_atomic_init_u64(&shared->guard_at, 0);
+	pg_atomic_init_u64(&shared->wanted_at, 0);
 	SpinLockInit(&shared->mutex);
 }
 
@@ -685,7 +687,10 @@ static bool
 try_lock_between_flips(void)
 {
 	if (!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
+	{
+		pg_atomic_write_u64(&shared->wanted_at, monotonic_us());
 		return false;
+	}
 	if (closing_read().kind != CLOSING_FLIP || overdue_at() <= monotonic_us())
 		return true;
 	LWLockRelease(shared->lock);
@@ -771,12 +776,16 @@ lock_unless_closed(ClosingKind allowed)
 
 /*
  * For resize.c, which takes buffers out of use while nothing is closed: whoever has the
- * lock and finds that keeps all closings waiting until it lets go.
+ * lock and finds that keeps all closings waiting until it lets go.  It takes it again and
+ * again, so who waits goes first, if "yield".
  */
 bool
-closing_try_lock_open(void)
+closing_try_lock_open(bool yield)
 {
-	if (!try_lock_between_flips())
+	int64		wanted_at = pg_atomic_read_u64(&shared->wanted_at);
+
+	if ((yield && monotonic_us() - wanted_at < 2 * LOCK_CHECK_MS * 1000) ||
+		!LWLockConditionalAcquire(shared->lock, LW_EXCLUSIVE))
 		return false;
 	if (overdue_at() <= monotonic_us())
 		closing_end("overdue");

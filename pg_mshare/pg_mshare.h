@@ -432,7 +432,7 @@ extern void closing_watch_end(uint64 serial);
 extern bool closing_is_watch(void);
 
 extern void closing_refuse(void);
-extern bool closing_try_lock_open(void);
+extern bool closing_try_lock_open(bool yield);
 extern void closing_unlock(void);
 
 /* ----------

@@ -78,8 +78,9 @@
 #define INSIST_STEP_US		10000
 #define INSIST_POLL_US		50
 
-/* How often a step looks whether it may go on */
+/* How often a step looks whether it may go on, and for how long it lets all others go first */
 #define LOCK_RETRY_MS		10
+#define YIELD_US			INT64CONST(1000000)
 
 /* How often the worker tries what others hold pinned, and comes back after an error */
 #define WORKER_RETRY_MS		5000
@@ -496,9 +497,11 @@ nap(int ms)
 static bool
 step_begin(const Request *request)
 {
+	int64		end = monotonic_us() + YIELD_US;
+
 	while (!told_to_stop())
 	{
-		if (closing_try_lock_open())
+		if (closing_try_lock_open(monotonic_us() < end))
 		{
 			int			session;
 

@@ -359,6 +359,20 @@ set_target('0');
 sleep 0.5;
 is(sizes(), "$pool|$pool", '0 is all');
 
+# --- populated up to the target
+$node->append_conf('postgresql.conf', "pg_mshare.populate = on");
+set_target('32MB');
+$node->restart;
+my $populated = $provider eq 'mprotect' ? mapped_mb($node, (server_pids($node))[0]) : 32;
+ok($populated >= 30 && $populated <= 34, "at the start $populated MB are populated");
+my $grower = $node->background_psql('postgres');
+$grower->query_safe(q{SELECT pg_mshare_resize('64MB')});
+cmp_ok(mapped_mb($node, $grower->query_safe('SELECT pg_backend_pid()')), '>=', 30, 'and the rest when it grows')
+  if $provider eq 'mprotect';
+$grower->quit;
+set_target('0');
+$node->append_conf('postgresql.conf', "pg_mshare.populate = off");
+
 # --- nothing is damaged
 is($node->safe_psql('postgres', q{SELECT count(bt_index_check(c.oid, true)) FROM pg_class c
 	WHERE relam = 403 AND relkind = 'i' AND relnamespace = 'public'::regnamespace}), 3, 'the indexes are right');
