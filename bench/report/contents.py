@@ -578,7 +578,7 @@ def kernels_blocks(results, environment, other):
     if pairs:
         yield without_empty_columns(Table(("point", "arm", "A: closing", "B: closing", "B / A", "flush of all CPUs, B / A", ""), [
             (flips.words(pair.workload), pair.arm, with_interval(pair.first, micro), with_interval(pair.second, micro),
-             _ratio(pair.ratio).replace(" times", ""), f"{pair.flush:.2f}" if pair.flush else "", pair.word()) for pair in pairs]))
+             _ratio(pair.ratio).replace(" times", "") if min(len(pair.first), len(pair.second)) > 1 else ratio(pair.ratio[0]), f"{pair.flush:.2f}" if pair.flush else "", pair.word()) for pair in pairs]))
     different = [each for each in counts if each[3] != each[4]]
     if counts:
         yield Text(f"Of {len(counts)} counts (entries, interrupts, system calls, faults, page tables, instructions) {len(counts) - len(different)} "
