@@ -35,6 +35,8 @@ long mshare_get_user_pages(struct mm_struct *mm, unsigned long start,
 			   struct page **pages, int *locked);
 int mshare_gup_ordinary(unsigned long start, unsigned long end,
 			unsigned int gup_flags, struct page **pages);
+struct vm_area_struct *mshare_window_in(struct mm_struct *mm,
+					unsigned long start, unsigned long end);
 int mshare_gup_fast(unsigned long start, unsigned long nr_pages,
 		    unsigned int gup_flags, struct page **pages);
 

@@ -14,6 +14,7 @@
  */
 #include <linux/ftrace.h>
 #include <linux/kallsyms.h>
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
@@ -167,7 +168,7 @@ HANDLER(on_gup_fast_fallback)
 		go_to(fregs, hook_gup_fast);
 }
 
-/* 0005: walks find a hole */
+/* 0005: walks find a hole, and folio_walk_start() what the host has */
 static int hook_walk(unsigned long start, unsigned long end,
 		     struct mm_walk *walk)
 {
@@ -195,16 +196,28 @@ HANDLER(on_walk_page_range)
 		go_to(fregs, hook_walk);
 }
 
-/* 0005: folio_walk_start() finds none. 0006: change_protection() changes none. */
-static long hook_none(void)
+static struct folio *hook_folio_walk(struct folio_walk *fw,
+				     struct vm_area_struct *vma,
+				     unsigned long addr,
+				     folio_walk_flags_t flags)
 {
-	return 0;
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct folio *folio = mshare_folio_walk_start(fw, vma, addr, flags);
+
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return folio;
 }
 
 HANDLER(on_folio_walk_start)
 {
 	if (vma_is_mshare(ARGUMENT(1)))
-		go_to(fregs, hook_none);
+		go_to(fregs, hook_folio_walk);
+}
+
+/* 0006: change_protection() changes none. 0017: vma_migratable() is false. */
+static long hook_none(void)
+{
+	return 0;
 }
 
 HANDLER(on_change_protection)
@@ -481,6 +494,66 @@ HANDLER(on_tlbbatch_flush)
 		go_to(fregs, hook_tlbbatch_flush);
 }
 
+/* 0017: mbind() of a range in which a window is: it moves nothing */
+static long hook_mbind(const struct pt_regs *regs)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	unsigned long start = untagged_addr(regs->di);
+	unsigned long end = start + PAGE_ALIGN(regs->si);
+	unsigned long flags = (unsigned int)regs->r9;
+	long ret = 0;
+
+	if ((regs->dx & ~MPOL_MODE_FLAGS) == MPOL_DEFAULT)
+		flags &= ~MPOL_MF_STRICT;
+	/* What is wrong with the rest, mbind() tells itself */
+	rcu_read_lock();
+	if (flags & MPOL_MF_VALID && !offset_in_page(start) && end > start &&
+	    mshare_window_in(current->mm, start, end))
+		ret = -EINVAL;
+	rcu_read_unlock();
+	if (!ret)
+		ret = __x64_sys_mbind(regs);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_sys_mbind)
+{
+	if (mm_has_mshare(current->mm) && !ours(from))
+		go_to(fregs, hook_mbind);
+}
+
+/* 0017: mbind() of what a window shows */
+static int hook_mbind_range(struct vma_iterator *vmi,
+			    struct vm_area_struct *vma,
+			    struct vm_area_struct **prev, unsigned long start,
+			    unsigned long end, struct mempolicy *policy)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct vm_area_struct part = *vma;
+	int err;
+
+	*prev = vma;
+	start = max(start, vma->vm_start);
+	vma_set_range(&part, start, min(end, vma->vm_end),
+		      linear_page_index(vma, start));
+	err = vma->vm_ops->set_policy(&part, policy);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return err;
+}
+
+HANDLER(on_mbind_range)
+{
+	if (vma_is_mshare(ARGUMENT(1)))
+		go_to(fregs, hook_mbind_range);
+}
+
+HANDLER(on_vma_migratable)
+{
+	if (vma_is_mshare(ARGUMENT(0)))
+		go_to(fregs, hook_none);
+}
+
 struct mshare_hook {
 	const char *function;
 	const char *patch;
@@ -520,6 +593,9 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0015", __mmu_notifier_arch_invalidate_secondary_tlbs,
 	     on_secondary_tlbs),
 	HOOK("0015", arch_tlbbatch_flush, on_tlbbatch_flush),
+	HOOK("0017", __x64_sys_mbind, on_sys_mbind),
+	HOOK("0017", mbind_range, on_mbind_range),
+	HOOK("0017", vma_migratable, on_vma_migratable),
 };
 
 static int mshare_hook_direct(struct mshare_hook *hook, unsigned long address)

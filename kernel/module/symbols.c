@@ -11,8 +11,10 @@
 #include <linux/khugepaged.h>
 #include <linux/kprobes.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/pagewalk.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>

@@ -41,7 +41,13 @@ struct vm_area_struct *vma_modify_flags(struct vma_iterator *vmi,
 					struct vm_area_struct *vma,
 					unsigned long start, unsigned long end,
 					unsigned long new_flags);
+struct vm_area_struct *vma_modify_policy(struct vma_iterator *vmi,
+					 struct vm_area_struct *prev,
+					 struct vm_area_struct *vma,
+					 unsigned long start, unsigned long end,
+					 struct mempolicy *new_pol);
 bool vma_wants_writenotify(struct vm_area_struct *vma, pgprot_t vm_page_prot);
+long __x64_sys_mbind(const struct pt_regs *regs);
 long __x64_sys_mremap(const struct pt_regs *regs);
 int show_smap(struct seq_file *m, void *v);
 void __bad_area_nosemaphore(struct pt_regs *regs, unsigned long error_code,

@@ -436,6 +436,14 @@ void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 			  struct vm_area_struct *vma, unsigned long prot,
 			  u64 *entries);
 void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset);
+void mshare_merge(struct mshare_region *region, unsigned long start,
+		  unsigned long end);
+
+/* policy.c */
+int mshare_window_set_policy(struct vm_area_struct *window,
+			     struct mempolicy *policy);
+struct mempolicy *mshare_window_get_policy(struct vm_area_struct *window,
+					   unsigned long address, pgoff_t *ilx);
 
 /*
  * The anonymous object that a host VMA maps. A memfd has the same vm_ops as

@@ -13,6 +13,7 @@
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mshare.h>
+#include <linux/pagewalk.h>
 #include <linux/pgalloc.h>
 #include <linux/pkeys.h>
 #include <linux/sched/mm.h>
@@ -403,6 +404,10 @@ const struct vm_operations_struct mshare_window_ops = {
 	.close		= mshare_window_close,
 	.may_split	= mshare_window_may_split,
 	.mprotect	= mshare_window_mprotect,
+#ifdef CONFIG_NUMA
+	.set_policy	= mshare_window_set_policy,
+	.get_policy	= mshare_window_get_policy,
+#endif
 };
 
 /*
@@ -485,6 +490,39 @@ void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma)
 	seq_printf(seq, "Region_Rss:     %8llu kB\n", stat.resident_bytes >> 10);
 	seq_printf(seq, "Region_Tables:  %8llu kB\n",
 		   stat.page_table_bytes >> 10);
+}
+
+/**
+ * mshare_folio_walk_start - folio_walk_start() for a window
+ * @fw: see there
+ * @window: the window; its mmap_lock is held
+ * @addr: the address, in it
+ * @flags: see there
+ *
+ * The walk is one of the host. Its lock is let go with the page table's held:
+ * who unmaps the page, or frees the table, has to take that first. The host's
+ * tables are not shared in hugetlb's way, so its lock of the VMA can go, too.
+ */
+struct folio *mshare_folio_walk_start(struct folio_walk *fw,
+				      struct vm_area_struct *window,
+				      unsigned long addr,
+				      folio_walk_flags_t flags)
+{
+	unsigned long offset = mshare_window_offset(window, addr);
+	struct mshare_link *link = window->vm_private_data;
+	struct mm_struct *host = link->region->host;
+	struct vm_area_struct *host_vma;
+	struct folio *folio = NULL;
+
+	if (mmap_read_lock_killable(host))
+		return NULL;
+	host_vma = vma_lookup(host, offset);
+	if (host_vma)
+		folio = folio_walk_start(fw, host_vma, offset, flags);
+	if (folio)
+		vma_pgtable_walk_end(host_vma);
+	mmap_read_unlock(host);
+	return folio;
 }
 
 /* Is there a window at an address of a process? Its mmap_lock is held. */

@@ -9,6 +9,7 @@
 #include <linux/hash.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
+#include <linux/pagewalk.h>
 #include <linux/sched.h>
 #include <asm/mshare.h>
 
@@ -52,6 +53,10 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
+struct folio *mshare_folio_walk_start(struct folio_walk *fw,
+				      struct vm_area_struct *window,
+				      unsigned long addr,
+				      folio_walk_flags_t flags);
 
 /* core.c: hooks stand from the first mount on */
 int mshare_core_init(void);

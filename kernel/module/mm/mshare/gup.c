@@ -172,9 +172,8 @@ static long mshare_gup_window(struct vm_area_struct *window,
 }
 
 /* The first window in a range of an mm, or NULL. */
-static struct vm_area_struct *mshare_window_in(struct mm_struct *mm,
-					       unsigned long start,
-					       unsigned long end)
+struct vm_area_struct *mshare_window_in(struct mm_struct *mm,
+					unsigned long start, unsigned long end)
 {
 	MA_STATE(mas, &mm->mm_mt, start, start);
 	struct vm_area_struct *vma;
