@@ -12,6 +12,7 @@
  * Who comes in by a hook holds no reference of the module. What may sleep is
  * inside mshare_hook_srcu; the rest is over when no task is preempted in it.
  */
+#include <linux/coredump.h>
 #include <linux/ftrace.h>
 #include <linux/kallsyms.h>
 #include <linux/mempolicy.h>
@@ -240,7 +241,7 @@ static int hook_madvise(struct mm_struct *mm, unsigned long start, size_t len,
 	if (!err)
 		err = do_madvise(mm, start, len, behavior);
 	srcu_read_unlock(&mshare_hook_srcu, idx);
-	return err;
+	return min(err, 0);
 }
 
 HANDLER(on_do_madvise)
@@ -554,6 +555,36 @@ HANDLER(on_vma_migratable)
 		go_to(fregs, hook_none);
 }
 
+/* 0018: a core dump, before its first byte is written */
+static int hook_core_dump(struct coredump_params *cprm)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct mm_struct *mm = current->mm;
+	int i, ret;
+
+	mmap_read_lock(mm);
+	for (i = 0; i < cprm->vma_count; i++) {
+		struct core_vma_metadata *m = &cprm->vma_meta[i];
+		struct vm_area_struct *vma = vma_lookup(mm, m->start);
+		unsigned long size = m->dump_size;
+
+		if (size && vma && vma_is_mshare(vma)) {
+			m->dump_size = min(size, mshare_dump_size(vma));
+			cprm->vma_data_size -= size - m->dump_size;
+		}
+	}
+	mmap_read_unlock(mm);
+	ret = elf_core_dump(cprm);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_elf_core_dump)
+{
+	if (mm_has_mshare(current->mm) && !ours(from))
+		go_to(fregs, hook_core_dump);
+}
+
 struct mshare_hook {
 	const char *function;
 	const char *patch;
@@ -596,6 +627,7 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0017", __x64_sys_mbind, on_sys_mbind),
 	HOOK("0017", mbind_range, on_mbind_range),
 	HOOK("0017", vma_migratable, on_vma_migratable),
+	HOOK("0018", elf_core_dump, on_elf_core_dump),
 };
 
 static int mshare_hook_direct(struct mshare_hook *hook, unsigned long address)

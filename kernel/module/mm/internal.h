@@ -50,6 +50,8 @@ bool vma_wants_writenotify(struct vm_area_struct *vma, pgprot_t vm_page_prot);
 long __x64_sys_mbind(const struct pt_regs *regs);
 long __x64_sys_mremap(const struct pt_regs *regs);
 int show_smap(struct seq_file *m, void *v);
+struct coredump_params;
+int elf_core_dump(struct coredump_params *cprm);
 void __bad_area_nosemaphore(struct pt_regs *regs, unsigned long error_code,
 			    unsigned long address, u32 pkey, int si_code);
 int kallsyms_lookup_size_offset(unsigned long addr, unsigned long *size,

@@ -8,6 +8,7 @@
  * host's own tables stay as the core mm knows them. Only ioctls, under
  * region->lock, write views; only the functions here write windows' entries.
  */
+#include <linux/coredump.h>
 #include <linux/file.h>
 #include <linux/memcontrol.h>
 #include <linux/mman.h>
@@ -536,6 +537,88 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address)
 	return vma && vma_is_mshare(vma);
 }
 
+/*
+ * Does a range consist of whole windows? 0: it has none, -EINVAL: of other
+ * mappings too, or of parts, or of holes; else 1.
+ */
+static int mshare_whole_windows(struct mm_struct *mm, unsigned long start,
+				unsigned long end)
+{
+	VMA_ITERATOR(vmi, mm, start);
+	unsigned long bytes = end - start;
+	struct vm_area_struct *vma;
+	bool window = false, whole = true;
+
+	for_each_vma_range(vmi, vma, end) {
+		if (vma_is_mshare(vma))
+			window = true;
+		if (!vma_is_mshare(vma) || vma->vm_start < start ||
+		    vma->vm_end > end)
+			whole = false;
+		else
+			bytes -= vma->vm_end - vma->vm_start;
+	}
+	if (!window)
+		return 0;
+	return whole && !bytes ? 1 : -EINVAL;
+}
+
+/*
+ * madvise() would refuse it, as for all that cannot be expanded; MADV_DONTDUMP
+ * it takes. A part would split the window.
+ */
+static int mshare_madvise_dodump(struct mm_struct *mm, unsigned long start,
+				 unsigned long end)
+{
+	struct vma_iterator vmi;
+	struct vm_area_struct *vma;
+	int ret;
+
+	if (mmap_write_lock_killable(mm))
+		return -EINTR;
+	start = untagged_addr_remote(mm, start);
+	end = untagged_addr_remote(mm, end);
+	vma_iter_init(&vmi, mm, start);
+	ret = mshare_whole_windows(mm, start, end);
+	if (ret > 0)
+		for_each_vma_range(vmi, vma, end)
+			vm_flags_clear(vma, VM_DONTDUMP);
+	mmap_write_unlock(mm);
+	return ret;
+}
+
+#ifdef CONFIG_COREDUMP
+/* Where the last of what the host has before @end ends, or 0 */
+static unsigned long mshare_mapped_end(struct mm_struct *host,
+				       unsigned long end)
+{
+	VMA_ITERATOR(vmi, host, end - 1);
+	struct vm_area_struct *last;
+
+	last = vma_lookup(host, end - 1) ?: vma_prev(&vmi);
+	return last ? min(last->vm_end, end) : 0;
+}
+
+/**
+ * mshare_dump_size - how much of a window is in a core dump
+ * @window: the window, which is not left out; its mmap_lock is held
+ *
+ * Up to the end of the last object: a slot is more than most disks.
+ */
+unsigned long mshare_dump_size(struct vm_area_struct *window)
+{
+	unsigned long start = window->vm_pgoff << PAGE_SHIFT;
+	unsigned long end = start + window->vm_end - window->vm_start;
+	struct mshare_link *link = window->vm_private_data;
+	struct mm_struct *host = link->region->host;
+
+	mmap_read_lock(host);
+	end = mshare_mapped_end(host, end);
+	mmap_read_unlock(host);
+	return end > start ? end - start : 0;
+}
+#endif
+
 /**
  * mshare_madvise - does madvise() of a range concern windows?
  * @mm: of the process; not locked
@@ -543,11 +626,11 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address)
  * @end: where it ends
  * @behavior: the advice
  *
- * Advice that only changes how a VMA is inherited or dumped is taken. What
- * would touch pages, or would be about pages and do nothing, is not, in any VMA
- * of a range that has a window.
+ * Advice that only changes how a VMA is inherited or dumped is taken, and
+ * MADV_DODUMP is done here. What would touch pages, or would be about pages and
+ * do nothing, is not taken, in any VMA of a range that has a window.
  *
- * Returns 0 if madvise() shall go on, else -errno.
+ * Returns 0 if madvise() shall go on, 1 if it is done, else -errno.
  */
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior)
@@ -563,6 +646,8 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 	case MADV_DOFORK:
 	case MADV_DONTDUMP:
 		return 0;
+	case MADV_DODUMP:
+		return mshare_madvise_dodump(mm, start, end);
 	}
 
 	if (mmap_read_lock_killable(mm))

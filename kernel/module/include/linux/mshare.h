@@ -53,6 +53,7 @@ bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
+unsigned long mshare_dump_size(struct vm_area_struct *window);
 struct folio *mshare_folio_walk_start(struct folio_walk *fw,
 				      struct vm_area_struct *window,
 				      unsigned long addr,
