@@ -32,6 +32,7 @@ our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
 	# Keep what comes after the match: a statement may end as soon as it has started.
 	*PostgreSQL::Test::BackgroundPsql::query_until = sub {
 		my ($self, $until, $query) = @_;
+		$self->{timeout}->start;
 		$self->{stdin} .= $query;
 		pump_until($self->{run}, $self->{timeout}, \$self->{stdout}, $until);
 		die 'psql query timed out' if $self->{timeout}->is_expired;
@@ -43,6 +44,7 @@ our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
 	my $query = \&PostgreSQL::Test::BackgroundPsql::query;
 	*PostgreSQL::Test::BackgroundPsql::query = sub {
 		my ($self) = @_;
+		$self->{timeout}->start;	# of the statement, not of the session
 		my @result = wantarray ? $query->(@_) : scalar $query->(@_);
 		$self->{stderr} =~ s/^(?:\S+ )?WARNING:  reads from disk fail while .*\n(?:(?:DETAIL|HINT): .*\n?)*//mg;
 		return wantarray ? @result : $result[0];
@@ -204,6 +206,7 @@ sub start_sql
 sub sql_ends
 {
 	my ($session, $seconds) = @_;
+	$session->{timeout}->start;
 	return wait_until($seconds, sub {
 		$session->{run}->pump_nb;
 		$session->{stdout} =~ s/finished\n// });
