@@ -7,6 +7,7 @@
 #include "mshare_mm.h"
 
 #include <linux/fs.h>
+#include <linux/mempolicy.h>
 #include <sys/resource.h>
 
 #ifndef PR_SET_MDWE
@@ -403,6 +404,37 @@ TEST_F(errors, mshare_event_read)
 	close(writer);
 }
 
+static int bind_to_node_0(char *p, size_t size)
+{
+	return result(syscall(SYS_mbind, p, size, MPOL_BIND, &(unsigned long){ 1 },
+			      64UL, 0U));
+}
+
+TEST_F(errors, mshare_set_policy)
+{
+	char *p = window(self->region, 1, RW), path[32];
+	int file;
+
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, bind_to_node_0(p, PAGE));
+	EXPECT_ERROR(EFAULT, bind_to_node_0(p + CHUNK, PAGE));
+	ELSEWHERE(EINTR, "errors.killed");
+	ELSEWHERE(EINVAL, "nodes.part_of_a_huge_page");
+	/* A file has no policy of its own: that of a part is of a VMA of its own */
+	strcpy(path, "/var/tmp/policyXXXXXX");
+	file = mkstemp(path);
+	ASSERT_LE(0, file);
+	unlink(path);
+	ASSERT_EQ(0, size_by(file, 2 * PAGE));
+	ASSERT_EQ(0, create_file(self->region, CHUNK, 2 * PAGE, RW, file, 0));
+	ASSERT_EQ(0, write_file(MAP_COUNT, "1"));
+	EXPECT_ERROR(ENOMEM, bind_to_node_0(p + CHUNK, PAGE));
+	ASSERT_EQ(0, write_file(MAP_COUNT, "65530"));
+	EXPECT_EQ(0, bind_to_node_0(p + CHUNK, PAGE));
+	close(file);
+	munmap(p, SLOT);
+}
+
 /* Is who makes a call killed while it waits for another's? */
 static bool killed_waiting(int region, int call)
 {
@@ -427,6 +459,9 @@ static bool killed_waiting(int region, int call)
 			break;
 		case 3:
 			advise(region, 0, PAGE, MADV_NOHUGEPAGE);
+			break;
+		case 4:
+			bind_to_node_0(window(region, 1, RW), PAGE);
 			break;
 		}
 		_exit(0);
@@ -453,7 +488,7 @@ TEST_F(errors, killed)
 		SKIP(return, "no debugfs, or no CONFIG_MSHARE_DEBUG");
 	ASSERT_NE(MAP_FAILED, p);
 	memset(p, RET, 4 * PAGE);
-	for (int call = 0; call < 4; call++) {
+	for (int call = 0; call < 5; call++) {
 		bool killed = false;
 
 		for (int i = 0; !killed && i < 5; i++) {
