@@ -54,6 +54,7 @@
 #include <linux/msharefs.h>
 
 #include "portability/instr_time.h"
+#include "postmaster/postmaster.h"
 
 #include "pg_mshare.h"
 
@@ -284,6 +285,19 @@ decide(void)
 }
 
 /*
+ * Its children learn of the postmaster's death by a pipe that is closed while it dies,
+ * and may be gone before they have another parent.  The pipe does not block.
+ */
+static bool
+postmaster_has_died(void)
+{
+	char		c;
+
+	return getppid() != PostmasterPid ||
+		read(postmaster_alive_fds[POSTMASTER_FD_WATCH], &c, 1) == 0;
+}
+
+/*
  * A process of the server exits, perhaps since the postmaster has died.  Then the worker
  * opens what is closed and exits; one that is stopped, or is itself about to die, does
  * not, and who waits in the kernel must not do so for ever.  The logger has left shared
@@ -292,7 +306,7 @@ decide(void)
 static void
 stop_if_orphaned(void)
 {
-	if (!IsUnderPostmaster || MyBackendType == B_LOGGER || getppid() == PostmasterPid)
+	if (!IsUnderPostmaster || MyBackendType == B_LOGGER || !postmaster_has_died())
 		return;
 
 	for (int waited_ms = 0;
