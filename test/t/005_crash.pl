@@ -10,15 +10,7 @@ use Test::More;
 my $node = mshare_node('crash', conf => "pg_mshare.on_fault = crash\n");
 $node->safe_psql('postgres', 'CREATE TABLE t AS SELECT 1 AS id, 0 AS v; VACUUM');
 
-# Wait for one more crash restart.
 my $crashes = 0;
-sub restarted
-{
-	$crashes++;
-	return wait_until(60, sub {
-		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $crashes
-		  and $node->psql('postgres', 'SELECT 1') == 0 });
-}
 
 # a stray writer is named, crashes, and has written nothing
 my $admin = $node->background_psql('postgres', on_error_stop => 0);
@@ -28,7 +20,7 @@ $writer->query_safe('UPDATE t SET v = v + 1');
 my $pid = $writer->query_safe('SELECT pg_backend_pid()');
 $admin->query_safe('SELECT pg_mshare_freeze()');
 $writer->query_until(qr/started/, "\\echo started\nUPDATE t SET v = v + 1;\n");
-ok(restarted(), 'a write into a closed page crashes and the server restarts');
+ok(restarted($node, ++$crashes), 'a write into a closed page crashes and the server restarts');
 my $relation = $node->safe_psql('postgres', q{
 	SELECT concat_ws('/', t.oid, d.oid, pg_relation_filenode('t'))
 	FROM pg_database d, pg_tablespace t WHERE datname = 'postgres' AND spcname = 'pg_default'});
@@ -52,7 +44,7 @@ for (1 .. 10)
 		$node->psql('postgres', 'SELECT pg_mshare_flip()');
 		sleep 0.2;
 		return $node->log_contains(qr/pg_mshare: process $pid \(client backend\) crashes/) });
-	last unless $denied && restarted() && $node->log_contains(qr/\(PID $pid\) was terminated by signal 11/);
+	last unless $denied && restarted($node, ++$crashes) && $node->log_contains(qr/\(PID $pid\) was terminated by signal 11/);
 	$died++;
 	eval { $writer->quit };
 }
@@ -69,7 +61,7 @@ $reader->query_safe('SELECT v FROM t');
 $admin->query_until(qr/started/, "\\echo started\nSELECT pg_mshare_protect('none');\n");
 wait_until(5, sub { $node->log_contains(qr/are closed \(none\)/) });
 $reader->query_until(qr/started/, "\\echo started\nSELECT v FROM t;\n");
-ok(restarted(), "a read from a page closed with 'none' crashes");
+ok(restarted($node, ++$crashes), "a read from a page closed with 'none' crashes");
 ok($node->log_contains(qr/its read of byte \d+ of buffer \d+.* is denied, the buffer's protection is none/), 'and is named');
 ($rc, $out, $err) = $node->psql('postgres', "SELECT * FROM pg_mshare_watch('1 s')");
 like($err, qr/writes can be watched only if pg_mshare.on_fault is wait/, 'a watch would crash writers: refused');
@@ -89,7 +81,7 @@ for my $where ('crash', 'wait')
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	$pid = $session->query_safe('SELECT pg_backend_pid()');
 	kill 'SEGV', $pid;
-	ok(restarted(), "on_fault = $where: SIGSEGV from elsewhere crashes as without us");
+	ok(restarted($node, ++$crashes), "on_fault = $where: SIGSEGV from elsewhere crashes as without us");
 	ok($node->log_contains(qr/\(PID $pid\) was terminated by signal 11/), 'by the signal itself');
 	ok(!$node->log_contains(qr/pg_mshare: process $pid /), 'and is not taken for a denied access');
 	eval { $session->quit };

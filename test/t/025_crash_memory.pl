@@ -27,21 +27,12 @@ sub empty_mb
 }
 
 my $restarts = 0;
-sub restarted
-{
-	my ($node, $seconds) = @_;
-	$restarts++;
-	return wait_until($seconds, sub {
-		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $restarts
-		  and $node->psql('postgres', 'SELECT 1') == 0 });
-}
-
 sub crash
 {
 	my ($node) = @_;
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	kill 'KILL', $session->query_safe('SELECT pg_backend_pid()');
-	my $took = restarted($node, 60);
+	my $took = restarted($node, ++$restarts);
 	eval { $session->quit };
 	return $took;
 }
@@ -118,7 +109,7 @@ SKIP:
 	is($lost, 1, 'a backend is lost for want of memory');
 	# what recovery reads may be too much again
 	append_to_file("$group/memory.max", 'max');
-	my $took = restarted($node, 180);
+	my $took = restarted($node, ++$restarts, 180);
 	ok($took, 'and the server comes back') and note(sprintf 'after %.1f s', $took);
 	cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM t'), '>=', 6400, '... with what was committed');
 	$node->stop('immediate', fail_ok => 1);

@@ -91,7 +91,7 @@ sleep 0.5;
 my $victim = $node->background_psql('postgres', on_error_stop => 0);
 my $victim_pid = $victim->query_safe('SELECT pg_backend_pid()');
 kill 'KILL', $victim_pid;
-ok(wait_until(60, sub { $node->psql('postgres', 'SELECT 1') == 0 && $node->log_contains(qr/all server processes terminated; reinitializing/) }),
+ok(restarted($node, 1),
 	'a crash restart');
 $now = counted();
 for my $counter (@counters)

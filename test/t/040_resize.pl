@@ -32,15 +32,6 @@ sub resize
 	return ($rc == 0 ? $out : $err, time - $start);
 }
 
-my $restarts = 0;
-sub restarted
-{
-	$restarts++;
-	return wait_until(60, sub {
-		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $restarts
-		  and $node->psql('postgres', 'SELECT 1') == 0 });
-}
-
 # A statement in a session of its own, and that one's process
 sub begin
 {
@@ -319,7 +310,7 @@ my $pid;
 ($session, $pid) = begin(q{SELECT pg_mshare_resize('32MB')});
 ok(wait_until(30, sub { sizes() eq $all_but_one }), 'a resize is in the middle');
 kill 'KILL', $pid;
-ok(restarted(), '... of which its backend is killed, and the server is back');
+ok(restarted($node, 1), '... of which its backend is killed, and the server is back');
 is(sizes(), 32 * $MB . '|' . 32 * $MB, '... with the target applied');
 eval { $_->quit } for $session, $reader;
 is(join(' ', bench_sums($node)), "@sums", '... and what was committed');

@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
-  kernel_waits pool_digest worker_pid set_vm start_limited
+  kernel_waits pool_digest worker_pid restarted set_vm start_limited
   wait_until start_sql sql_ends waiters prewarm mapped_mb shmem_kb bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
@@ -192,6 +192,15 @@ sub wait_until
 		sleep 0.02;
 	}
 	return;
+}
+
+# Wait for the server to be up again after so many crash restarts; as wait_until().
+sub restarted
+{
+	my ($node, $times, $seconds) = @_;
+	return wait_until($seconds // 60, sub {
+		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $times
+		  and $node->psql('postgres', 'SELECT 1') == 0 });
 }
 
 # Begin a statement in a background psql, without waiting for its end.
