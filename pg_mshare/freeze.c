@@ -57,7 +57,6 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
 #include "storage/condition_variable.h"
@@ -188,17 +187,8 @@ freeze_startup(void)
 void
 freeze_register_worker(void)
 {
-	BackgroundWorker worker = {
-		.bgw_flags = BGWORKER_SHMEM_ACCESS,
-		.bgw_start_time = BgWorkerStart_PostmasterStart,
-		.bgw_restart_time = 1,
-	};
-
-	strlcpy(worker.bgw_name, "pg_mshare freeze worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "pg_mshare freeze worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "pg_mshare", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "pg_mshare_freeze_worker_main", BGW_MAXLEN);
-	RegisterBackgroundWorker(&worker);
+	mshare_register_worker("pg_mshare freeze worker", "pg_mshare_freeze_worker_main",
+						   BgWorkerStart_PostmasterStart, 1);
 }
 
 /* ----------

@@ -308,6 +308,24 @@ mshare_require(void)
 				 errhint("A single-user server has no process that could end a closing. Start the server with a postmaster.")));
 }
 
+/* A background worker without a database connection, and of a type of its own */
+void
+mshare_register_worker(const char *name, const char *function,
+					   BgWorkerStartTime start, int restart_s)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_start_time = start,
+		.bgw_restart_time = restart_s,
+	};
+
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_library_name, "pg_mshare", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
 void
 _PG_init(void)
 {

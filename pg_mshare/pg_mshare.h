@@ -15,6 +15,7 @@
 #include "datatype/timestamp.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "postmaster/bgworker.h"
 #include "storage/buf_internals.h"
 #include "storage/proc.h"
 
@@ -174,6 +175,8 @@ extern int	mshare_debug_max_ranges;
 extern void mshare_set_kernel_waits(KernelWaits waits);
 extern void mshare_require_preload(void);
 extern void mshare_require(void);
+extern void mshare_register_worker(const char *name, const char *function,
+								   BgWorkerStartTime start, int restart_s);
 
 /* ----------
  * pool.c

@@ -41,7 +41,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/bufmgr.h"
 #include "storage/ipc.h"
@@ -909,17 +908,8 @@ resize_startup(void)
 void
 resize_register_worker(void)
 {
-	BackgroundWorker worker = {
-		.bgw_flags = BGWORKER_SHMEM_ACCESS,
-		.bgw_start_time = BgWorkerStart_ConsistentState,
-		.bgw_restart_time = WORKER_RESTART_S,
-	};
-
-	strlcpy(worker.bgw_name, "pg_mshare resize worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "pg_mshare resize worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "pg_mshare", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "pg_mshare_resize_worker_main", BGW_MAXLEN);
-	RegisterBackgroundWorker(&worker);
+	mshare_register_worker("pg_mshare resize worker", "pg_mshare_resize_worker_main",
+						   BgWorkerStart_ConsistentState, WORKER_RESTART_S);
 }
 
 /* ----------
