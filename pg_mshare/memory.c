@@ -23,6 +23,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "storage/pg_shmem.h"
+
 #include "pg_mshare.h"
 
 #define CGROUP_ROOT		"/sys/fs/cgroup"
@@ -217,6 +219,9 @@ memory_errhint_huge(Size bytes, int sys_errno)
 	read_number(path, NULL, &reserved);
 	errdetail("Of huge pages of 2 MB %zu are free.",
 			  (Size) (free - Min(free, reserved)));
+	if (huge_pages == HUGE_PAGES_OFF)
+		return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to off.",
+					   bytes / MEMORY_HUGE_PAGE_SIZE);
 	return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, and set huge_pages to off, as the server's own area takes them first. Or set pg_mshare.huge_pages to off.",
 				   bytes / MEMORY_HUGE_PAGE_SIZE);
 }

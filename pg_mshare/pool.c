@@ -55,6 +55,20 @@ char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
 Size		pool_page_size = 0;
 
+/* For ereport(): the server's own area is in huge pages, and most of them stay unused. */
+static int
+errhint_huge_pages(Size bytes)
+{
+	const char *setting = huge_pages == HUGE_PAGES_ON ? "on" : "try";
+
+	if (pool_page_size == MEMORY_HUGE_PAGE_SIZE)
+		return errhint("huge_pages = %s has reserved as many again for the server's own area, in which the pool's place stays unused. Set huge_pages to off.",
+					   setting);
+	return errhint("huge_pages = %s has reserved huge pages for the server's own area, in which the pool's place stays unused. Set huge_pages to off, and pg_mshare.huge_pages to on to have the pool in %zu huge pages of 2 MB.",
+				   setting,
+				   TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, bytes) / MEMORY_HUGE_PAGE_SIZE);
+}
+
 static void
 pool_map(const Provider *wanted, bool fallback)
 {
@@ -100,10 +114,7 @@ pool_map(const Provider *wanted, bool fallback)
 					   "All processes share page tables of %zu kB, once all of it is touched." :
 					   "Each process has page tables of its own, of %zu kB once it has touched all of it.",
 					   bytes / pool_page_size * PAGE_TABLE_ENTRY_BYTES / 1024),
-			 stock_page_size > sysconf(_SC_PAGESIZE) ?
-			 errhint("huge_pages = %s has reserved huge pages for the server's own area, in which the pool's place stays unused. Set huge_pages to off, and pg_mshare.huge_pages to on to have the pool in %zu huge pages of 2 MB.",
-					 huge_pages == HUGE_PAGES_ON ? "on" : "try",
-					 TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, bytes) / MEMORY_HUGE_PAGE_SIZE) : 0));
+			 stock_page_size > sysconf(_SC_PAGESIZE) ? errhint_huge_pages(bytes) : 0));
 }
 
 /* The server starts again after a crash: everything may be half closed. */
