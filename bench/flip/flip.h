@@ -79,6 +79,9 @@ struct arm {
 	 */
 	bool (*caught)(const struct range *r);
 
+	/* A store into a closed range waits for the reopening, and faults never. */
+	bool waits;
+
 	/* In a sharer that left the handler of such a fault by a jump; optional. */
 	void (*resume)(void);
 
@@ -90,7 +93,7 @@ struct arm {
 	uint64_t (*shootdowns)(const struct range *r);		/* optional */
 };
 
-extern const struct arm arm_hugetlb, arm_hugetlb_1g, arm_leaf, arm_mprotect, arm_mshare, arm_mshare_again;
+extern const struct arm arm_fifreeze, arm_hugetlb, arm_hugetlb_1g, arm_leaf, arm_mprotect, arm_mshare, arm_mshare_again;
 extern const struct arm arm_pagemap;
 extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_thp, arm_uffd_wp;
 
@@ -117,10 +120,15 @@ uint64_t coordinated_rounds(void);
 void thp_policy_keep(void);
 void thp_policy_restore(void);
 
+/* arm_fifreeze.c: the file system that it freezes, which main.c thaws and unmounts at the end */
+void fifreeze_keep(void);
+void fifreeze_restore(void);
+
 /* sharers.c: the processes that map the range */
 bool sharers_start(const struct arm *arm, const struct range *r, int count);
 void sharers_set_running(bool running);
 bool sharers_probe_store(int sharer, bool *faulted);
+bool sharers_store_waits(int sharer);
 bool sharers_store_everywhere(void);
 void sharers_stop(void);
 int sharers_count(void);
@@ -162,6 +170,7 @@ double median(double *values, int n);
 /* system.c: what the kernel tells and how it is called */
 double now(void);
 void futex_wait(_Atomic uint32_t *word, uint32_t value);
+void futex_wait_until(_Atomic uint32_t *word, uint32_t value, double until);
 void futex_wake(_Atomic uint32_t *word, int count);
 extern double populate_seconds;
 void *shared_memory(size_t size);

@@ -20,11 +20,10 @@
 #include "measure.h"
 
 static const struct arm *const all_arms[] = {
-	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pagemap, &arm_pkeys, &arm_hugetlb, &arm_hugetlb_1g, &arm_thp, &arm_piece,
+	&arm_mprotect, &arm_repair, &arm_uffd_wp, &arm_pagemap, &arm_pkeys, &arm_hugetlb, &arm_hugetlb_1g, &arm_thp, &arm_fifreeze, &arm_piece,
 	&arm_leaf, &arm_mshare, &arm_mshare_again,
 };
-#define ALL_ARMS "mprotect,repair,uffd-wp,pagemap,pkeys,hugetlb,hugetlb-1g,thp,piece,leaf,mshare,mshare-again"
-
+#define ALL_ARMS "mprotect,repair,uffd-wp,pagemap,pkeys,hugetlb,hugetlb-1g,thp,fifreeze,piece,leaf,mshare,mshare-again"
 
 struct options options = {
 	.samples = 200, .least = 3, .repetitions = 1, .seed = 1, .box = 10, .running = true, .idle = true,
@@ -213,6 +212,7 @@ int main(int argc, char **argv)
 	huge_pages = number_in(NR_HUGE_PAGES, "");
 	gigantic_pages = number_in(NR_GIGANTIC_PAGES, "");
 	thp_policy_keep();
+	fifreeze_keep();
 	measuring = fork();
 	if (measuring == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -229,5 +229,6 @@ int main(int argc, char **argv)
 	if (number_in(NR_GIGANTIC_PAGES, "") != gigantic_pages)
 		number_to(NR_GIGANTIC_PAGES, gigantic_pages);
 	thp_policy_restore();
+	fifreeze_restore();
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

@@ -145,11 +145,13 @@ static bool timed_protect(const struct range *r, int prot, double *us)
 	return true;
 }
 
-/* A store into what is closed faults, or is told of. */
+/* A store into what is closed faults, waits, or is told of. */
 static bool store_must(const struct range *r, bool fault, int sharer)
 {
 	bool faulted;
 
+	if (fault && point.arm->waits)
+		return sharers_store_waits(sharer) || fail("a store in sharer %d did not wait for the reopening", sharer);
 	if (!sharers_probe_store(sharer, &faulted))
 		return false;
 	if (fault && !faulted && point.arm->caught)

@@ -22,9 +22,10 @@
 
 #define OWN_CLOSINGS	15
 #define READS		64	/* between two looks at the command */
+#define STORE_WAITS	0.05	/* seconds */
 
 enum command { NONE, LOOK_AGAIN, PROBE };
-enum outcome { PENDING, STORED, FAULTED };
+enum outcome { PENDING, STORING, STORED, FAULTED };
 
 struct seat {
 	_Atomic uint32_t command;
@@ -34,6 +35,7 @@ struct seat {
 	uint64_t touch_faults, touch_table_bytes;
 	double own_us;
 	pid_t pid;
+	bool waits;			/* its store, for the reopening */
 } __attribute__((aligned(64)));
 
 static struct {
@@ -193,6 +195,7 @@ sharer(const struct arm *arm, const struct range *r, struct seat *seat)
 		/* A command is taken before it is answered: the next may follow at once. */
 		if (seat->command == PROBE) {
 			seat->command = NONE;
+			seat->outcome = STORING;
 			seat->outcome = store(pick(base, r, &random));
 			futex_wake(&seat->outcome, 1);
 			continue;
@@ -267,8 +270,11 @@ void sharers_set_running(bool running)
 	usleep(20000);
 }
 
+/* Unless a store that waited is to end first. */
 static void probe_begin(struct seat *seat)
 {
+	if (seat->waits)
+		return;
 	seat->outcome = PENDING;
 	command(seat, PROBE);
 }
@@ -276,31 +282,58 @@ static void probe_begin(struct seat *seat)
 static bool probe_end(int number, bool *faulted)
 {
 	struct seat *seat = &crew->seats[number];
+	uint32_t outcome;
 	int status;
 
-	while (seat->outcome == PENDING) {
+	while ((outcome = seat->outcome) < STORED) {
 		if (waitpid(seat->pid, &status, WNOHANG) == seat->pid)
 			return fail("sharer %d died with wait status 0x%x", number, status);
-		futex_wait(&seat->outcome, PENDING);
+		futex_wait(&seat->outcome, outcome);
 	}
+	seat->waits = false;
 	*faulted = seat->outcome == FAULTED;
 	return true;
 }
 
-/*
- * Does a store in this sharer fault? It goes before the others, which would
- * have it wait for its turn; nothing is timed meanwhile.
- */
+/* A probe goes before the others, which would have it wait for its turn. */
+static void go_first(const struct seat *seat)
+{
+	struct sched_param first = { .sched_priority = 1 };
+
+	sched_setscheduler(seat->pid, SCHED_FIFO, &first);
+}
+
+/* Does a store in this sharer fault? Nothing is timed meanwhile. */
 bool sharers_probe_store(int number, bool *faulted)
 {
-	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
+	struct sched_param normal = { 0 };
 	bool answered;
 
-	sched_setscheduler(crew->seats[number].pid, SCHED_FIFO, &first);
+	go_first(&crew->seats[number]);
 	probe_begin(&crew->seats[number]);
 	answered = probe_end(number, faulted);
 	sched_setscheduler(crew->seats[number].pid, SCHED_OTHER, &normal);
 	return answered;
+}
+
+/*
+ * Does a store in this sharer wait, for so long that it can be taken for it? It is left
+ * to it; the next probe of this sharer tells how it ended.
+ */
+bool sharers_store_waits(int number)
+{
+	struct seat *seat = &crew->seats[number];
+	double until;
+
+	go_first(seat);
+	probe_begin(seat);
+	while (seat->outcome == PENDING)
+		usleep(1000);
+	until = now() + STORE_WAITS;
+	while (seat->outcome == STORING && now() < until)
+		futex_wait_until(&seat->outcome, STORING, until);
+	seat->waits = seat->outcome == STORING;
+	return seat->waits;
 }
 
 /* Have each sharer store once; returns when all have, false if one could not. */

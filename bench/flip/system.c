@@ -30,6 +30,16 @@ void futex_wait(_Atomic uint32_t *word, uint32_t value)
 	syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
 }
 
+/* Until now() is `until` at most. */
+void futex_wait_until(_Atomic uint32_t *word, uint32_t value, double until)
+{
+	double left = until - now();
+	struct timespec rest = { (time_t)left, (left - (time_t)left) * 1e9 };
+
+	if (left > 0)
+		syscall(SYS_futex, word, FUTEX_WAIT, value, &rest, NULL, 0);
+}
+
 void futex_wake(_Atomic uint32_t *word, int count)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);

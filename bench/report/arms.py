@@ -44,6 +44,9 @@ FLIP = (
     Arm("hugetlb-1g", "#705000", "the same in pages of 1 GiB: one entry for each GiB and process", "reserved before"),
     Arm("thp", "#c0a030", "as `mprotect`, the memory in transparent huge pages of shmem", "asked for by madvise(), and it is checked "
         "that the kernel gave them"),
+    Arm("fifreeze", "#606060", "the range is a file that each process maps, and its file system is frozen (FIFREEZE): who stores waits in the "
+        "kernel for the thaw, and so does every writer of that file system. No process takes part",
+        "ext4 on a loop device in memory; nothing is dirty but what was tried, so that next to nothing has to be written first"),
     Arm("piece", "#8090b0", "mshare on a range that is only a part of its chunks: every entry is written, once for all"),
     Arm("leaf", "#50a0e0", "mshare with its views switched off: one shared page table, of which every entry is written. That is what sharing "
         "alone brings: what the mshare patches posted for Linux (v3), whose calls are to create and remove mappings, could do with a "

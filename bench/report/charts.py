@@ -11,7 +11,7 @@ from .units import size
 GIB, TIB = 2 ** 30, 2 ** 40
 # Four curves are what one can tell apart.
 GROWTH = (("mprotect", "hugetlb", "pkeys", "mshare"), ("repair", "uffd-wp", "piece", "leaf"),
-          ("thp", "hugetlb-1g", "pagemap", "mshare-again"))
+          ("thp", "hugetlb-1g", "pagemap", "fifreeze"))
 SERVERS = "stock", "hugetlb", "mprotect", "mshare"
 RUN_ORDER = "If the machine had become slower or faster during the run, the dots would slope."
 TIMES = [(1, "1 us"), (10, "10 us"), (100, "100 us"), (1e3, "1 ms"), (1e4, "10 ms"), (1e5, "100 ms"),

@@ -89,6 +89,12 @@ bool sharers_probe_store(int number, bool *faulted)
 	return true;
 }
 
+bool sharers_store_waits(int number)
+{
+	(void)number;
+	return closed;
+}
+
 bool sharers_start(const struct arm *arm, const struct range *r, int count)
 {
 	(void)arm;
