@@ -77,7 +77,7 @@ def main():
     results_module.write(folder / "results.csv", rows)
     (folder / "env.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
-    complete = (folder / "complete").exists()
+    complete = raw.complete(folder)
     write(folder, contents.blocks(results, environment, complete, raw.latencies(folder), raw.run_order(folder), raw.data_bytes(folder),
                                   beside))
     sys.exit(0 if complete and not results.select("failed") else 1)

@@ -34,12 +34,17 @@ LIMITS = (
     "**1 GiB many times over.** Ranges above 1 GiB map the same 1 GiB again and again: the page tables are as large "
     "as they would be, the memory is not; and where filling them takes too long, only a part of the pages is present. The tables say "
     "which.",
-    "**One boot.** What differs from boot to boot (layout, addresses) is not in these intervals.",
     "A page that the kernel holds already (pinned for DMA) may still be written after a closing; and a frozen pool is "
     "no fence for commits: WAL is elsewhere.",
     "Wartak measured 1.35 to 1.45 times the TPS with shared page tables at 8,000 to 16,000 backends on 64 hardware "
     "threads (June 2025). That is someone else's result on real hardware, and this report does not repeat it.",
 )
+
+
+def limits(boots):
+    """boots: how many were measured"""
+    return LIMITS if boots > 1 else (
+        *LIMITS, "**One boot.** What differs from boot to boot (layout, addresses) is not in these intervals; `bench/run --boots 3` has it.")
 
 
 def with_interval(values, form):
@@ -135,7 +140,7 @@ def times_sentence(results):
     alone = flips.one_process(results, GIB)
     text = (f"In time, closing 1 GiB for 64 running processes took {micro(flips.median(results, 'mprotect', 64, GIB))}"
             f"{MARK if flips.is_cold(results, 'mprotect', 64, GIB) else ''} with mprotect in each process and "
-            f"**{with_interval(list(fast.values()), micro)}** with mshare: {_ratio(against)} less")
+            f"**{with_interval(stats.Sample(fast), micro)}** with mshare: {_ratio(against)} less")
     if alone:
         text += f", and {_ratio(stats.ratio_interval(alone, fast))} less than one process's own mprotect, the best that a CPU for each could reach"
     others = [f"{micro(flips.median(results, arm, 64, GIB))} {words}, {_ratio(flips.times_less(results, arm, 'mshare', 64, GIB))}"
@@ -171,7 +176,7 @@ def flip_row(results, arm, processes, length, kind):
     alone = flips.one_process(results, length, kind)
     each = flips.times_less(results, "mprotect", arm, processes, length, kind) if arm != "mprotect" else None
     cold = flips.is_cold(results, arm, processes, length, kind)
-    return (arm, with_interval(list(closing.values()), micro) + (MARK if cold else ""),
+    return (arm, with_interval(stats.Sample(closing), micro) + (MARK if cold else ""),
             f"{len(closing)} x {cells.one('n', count)}", cells.one("flip_first", micro), cells.tail("flip"), cells.one("up_p50", micro),
             _ratio(each).replace(" times", "") if each else "",
             _ratio(stats.ratio_interval(alone, closing)).replace(" times", "") if alone else "",
@@ -255,7 +260,7 @@ def _points_against_stock(results):
 def tps_table(results):
     points, chances = _points_against_stock(results)
     return Table(("workload", "clients", "arm", "TPS", "runs", "of stock's", "client errors"), [
-        (workload, f"{clients:,}", arm, with_interval(list(values.values()), count), str(len(values)),
+        (workload, f"{clients:,}", arm, with_interval(stats.Sample(values), count), str(len(values)),
          share_of(stock, values, chances[workload, clients, arm]) if (workload, clients, arm) in chances else "",
          _Cells(results, arm, workload, clients).one("client_errors", count))
         for workload, clients, arm, stock, values in points])
@@ -344,7 +349,7 @@ def cold_table(results):
             cells = _Cells(results, arm, workload, 1)
             values = results.repetitions(arm, workload, 1, "session_us")
             if values:
-                rows.append((words, arm, with_interval(list(values.values()), micro), str(len(values)),
+                rows.append((words, arm, with_interval(stats.Sample(values), micro), str(len(values)),
                              _ratio(stats.ratio_interval(stock, values)).replace(" times", "") if stock and arm != "stock" else "",
                              cells.one("session_faults", count)))
     return Table(("a session that connects,", "arm", "and disconnects", "runs", "stock / this", "its minor faults"), rows)
@@ -433,7 +438,7 @@ def arms_list(known, found):
 
 def failures(results):
     def place(row):
-        return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, repetition {row.rep}"
+        return f"{row.arm}, {row.workload}, {row.clients} clients, {row.flips_per_s} flips/s, {stats.named(row.rep)}"
 
     missing = {}    # what differs in its numbers only is one reason
     for row in results.select("unavailable"):
@@ -486,7 +491,8 @@ def method(environment):
         "each odd repetition in random order, in the next in the reverse of it (ABBA)" + (f"; seed {seed}" if seed else "") + ".",
         _how_long(environment),
         "What repeats is the repetition: its median is one value, and medians and intervals are over these (order statistics; for ratios "
-        "of medians, repetitions drawn with replacement, those of one repetition together). Nothing is left out, neither the first run "
+        "of medians, repetitions drawn with replacement, those of one repetition together; with several boots, for both, boots drawn first and "
+        "then their repetitions). Nothing is left out, neither the first run "
         "nor the slowest.",
         "A 99th percentile stands only where each repetition had 100 samples, and is the median of theirs; else the longest of all "
         "stands there.",
@@ -714,7 +720,7 @@ def blocks(results, environment, complete, latencies=None, order=(), data_bytes=
               *(block for other in others for block in kernels_blocks(results, environment, other)),
               *_beside_blocks(beside), *losses_blocks(results),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
-              Heading("Limits"), Bullets(LIMITS), Heading("Environment"),
+              Heading("Limits"), Bullets(limits(results.boots())), Heading("Environment"),
               Table(("", ""), [(name.replace("_", " "), f"`{value}`") for name, value in environment.items()]),
               Heading("Our own targets"),
               Text("Those on times were set before anything was measured, and stand as they were set. Each has one beside it that was "

@@ -93,6 +93,6 @@ def every(results, arm, length=None, processes=None, kind="flip"):
 
 def slopes(series, x_of, transform=lambda value: value):
     """The slope of each repetition over x, those that have one."""
-    found = [stats.slope([(transform(x_of(point)), transform(point[2])) for point in points if point[2] > 0])
-             for _, points in sorted(series.items())]
-    return [slope for slope in found if slope is not None]
+    found = {repetition: stats.slope([(transform(x_of(point)), transform(point[2])) for point in points if point[2] > 0])
+             for repetition, points in sorted(series.items())}
+    return stats.Sample({repetition: slope for repetition, slope in found.items() if slope is not None})

@@ -79,13 +79,13 @@ def pairs(first, second):
         for length, processes in sorted(set(flips.points(first, kind)) & set(flips.points(second, kind))):
             noise = max(_against_itself(results, processes, length, kind) for results in (first, second))
             for arm in TIMED:
-                a, b = (list(flips.of_repetitions(results, arm, processes, length, kind=kind).values()) for results in (first, second))
+                a, b = (flips.of_repetitions(results, arm, processes, length, kind=kind) for results in (first, second))
                 if not a or not b:
                     continue
                 floors = [flips.median(results, arm, processes, length, "flush_all_p50", kind) for results in (first, second)]
-                # two boots: no repetition of one was measured beside one of the other
-                ratio = stats.ratio_interval({("second", i): us for i, us in enumerate(b)}, {("first", i): us for i, us in enumerate(a)})
-                found.append(Pair(f"{kind}-{processes}-{length}", arm, a, b, ratio, floors[1] / floors[0] if all(floors) else None, noise))
+                # no repetition of one was measured beside one of the other
+                ratio = stats.ratio_interval(b, a, paired=False)
+                found.append(Pair(f"{kind}-{processes}-{length}", arm, stats.Sample(a), stats.Sample(b), ratio, floors[1] / floors[0] if all(floors) else None, noise))
     return found
 
 

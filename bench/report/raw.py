@@ -188,15 +188,29 @@ def instruction_rows(folder):
         yield from (row for row in run_rows(path) if row.metric in ("failed", "unavailable"))
 
 
+def _boots(folder):
+    """The folders of a result's boots: its own is the first's."""
+    others = sorted(Path(folder).glob("boot-*"), key=lambda path: int(path.name.removeprefix("boot-")))
+    return [Path(folder), *others]
+
+
+def _rows_of_boot(folder):
+    for path in sorted(folder.glob("flip-*.csv")):
+        yield from flip_rows(path)
+    for path, _ in _runs(folder):
+        yield from run_rows(path)
+
+
 def rows(folder):
     """All rows of a result folder, in the order of measurement."""
-    folder = Path(folder)
-    found = []
-    for path in sorted(folder.glob("flip-*.csv")):
-        found += flip_rows(path)
-    for path, _ in _runs(folder):
-        found += run_rows(path)
-    return found + list(instruction_rows(folder / "icount"))
+    found = [row._replace(rep=boot * stats.BOOT + row.rep)
+             for boot, place in enumerate(_boots(folder)) for row in _rows_of_boot(place)]
+    return found + list(instruction_rows(Path(folder) / "icount"))
+
+
+def complete(folder):
+    """Did every boot come to its end?"""
+    return all((place / "complete").exists() for place in _boots(folder))
 
 
 def _runs(folder):
@@ -205,10 +219,15 @@ def _runs(folder):
         yield path.parent, run
 
 
+def _runs_of_all(folder):
+    for place in _boots(folder):
+        yield from _runs(place)
+
+
 def run_order(folder):
     """(started, arm, workload, clients, flips, tps) of every run of pgbench, in the order of time."""
     order = []
-    for path, run in _runs(folder):
+    for path, run in _runs_of_all(folder):
         tps = {row.metric: row.value for row in run_rows(path)}.get("tps")
         if tps:
             order.append((int(run["started"]), run["arm"], run["workload"], int(run["clients"]),
@@ -219,7 +238,7 @@ def run_order(folder):
 def latencies(folder):
     """{(arm, workload, clients, flips): {us, cut to two digits: transactions}}, all repetitions together."""
     found = {}
-    for path, run in _runs(folder):
+    for path, run in _runs_of_all(folder):
         if not (path / "latencies").exists():
             continue
         bins = found.setdefault((run["arm"], run["workload"], int(run["clients"]), int(run["flips_per_s"])), {})

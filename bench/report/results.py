@@ -70,12 +70,10 @@ class Results:
 
     def __init__(self, rows):
         self.rows = rows
-        self._values = {}
         self._repetitions = {}
         for row in rows:
             key = row.arm, row.workload, row.clients, row.flips_per_s, row.metric
-            self._values.setdefault(key, []).append(row.value)
-            self._repetitions.setdefault(key, {})[row.rep] = row.value
+            self._repetitions.setdefault(key, {}).setdefault(row.rep, row.value)
 
     @classmethod
     def of(cls, folder):
@@ -84,11 +82,14 @@ class Results:
 
     def values(self, arm, workload, clients, metric, flips=0):
         """One value per repetition, an empty list if none was measured."""
-        return self._values.get((arm, workload, clients, flips, metric), [])
+        return stats.Sample(self.repetitions(arm, workload, clients, metric, flips))
 
     def repetitions(self, arm, workload, clients, metric, flips=0):
         """The same as {repetition: value}."""
         return self._repetitions.get((arm, workload, clients, flips, metric), {})
+
+    def boots(self):
+        return len({row.rep // stats.BOOT for row in self.rows})
 
     def arms(self):
         return {row.arm for row in self.rows}

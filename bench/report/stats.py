@@ -5,6 +5,43 @@ import math
 import random
 
 SIGNIFICANT = 0.05
+BOOT = 1000     # repetitions of the first boot are numbered from 1, of the second from 1001 on, ...
+DRAWS = 4000
+
+
+class Sample(list):
+    """Values of {repetition: value}, which know the boot that each is of."""
+
+    def __init__(self, repetitions):
+        super().__init__(repetitions.values())
+        self.boots = _by_boot(repetitions)
+
+
+def named(repetition):
+    boot, number = divmod(repetition, BOOT)
+    return f"repetition {number}" + (f" of boot {boot + 1}" if boot else "")
+
+
+def _by_boot(repetitions):
+    """[{repetition: value}], one for each boot."""
+    boots = {}
+    for repetition, value in sorted(repetitions.items()):
+        boots.setdefault(repetition // BOOT, {})[repetition] = value
+    return list(boots.values())
+
+
+def _drawn(numbers, boots):
+    """Repetitions drawn with replacement: boots first, where there are several, as those of one are more alike; then theirs."""
+    chosen = numbers.choices(boots, k=len(boots)) if len(boots) > 1 else boots
+    return [repetition for boot in chosen for repetition in numbers.choices(list(boot), k=len(boot))]
+
+
+def _percentiles(sample, confidence):
+    """What the middle part of many draws lies between. The same every time."""
+    numbers = random.Random(1)
+    drawn = sorted(sample(numbers) for _ in range(DRAWS))
+    outside = int((1 - confidence) / 2 * DRAWS)
+    return drawn[outside], drawn[-1 - outside]
 
 
 def median(values):
@@ -34,7 +71,13 @@ def median_interval(values, confidence=0.95):
     Returns (low, high, coverage). It is the narrowest symmetric pair of order
     statistics that covers the median with the confidence asked for; where
     there are too few values for that, the whole range with what it covers.
+    Of a Sample of several boots: what drawing boots and their repetitions gives.
     """
+    boots = getattr(values, "boots", [])
+    if len(boots) > 1:
+        all_values = {repetition: value for boot in boots for repetition, value in boot.items()}
+        low, high = _percentiles(lambda numbers: median([all_values[i] for i in _drawn(numbers, boots)]), confidence)
+        return low, high, confidence
     ordered = sorted(values)
     n = len(ordered)
     if n == 1:
@@ -50,27 +93,27 @@ def median_interval(values, confidence=0.95):
     return best
 
 
-def ratio_interval(above, below, confidence=0.95, draws=4000):
+def ratio_interval(above, below, confidence=0.95, paired=True):
     """An interval for the ratio of two medians: (ratio, low, high).
 
-    above and below: {repetition: value}. Repetitions are drawn with replacement (bootstrap, percentiles), both values of one
-    together where both have it, because arms of one repetition were measured beside each other. The same every time.
+    above and below: {repetition: value}. Boots and repetitions are drawn with replacement (bootstrap, percentiles), both values
+    of one together where both have it, because arms of one repetition were measured beside each other; unless they were not
+    (`paired`).
     """
     shared = sorted(set(above) & set(below))
-    if len(shared) == len(above) == len(below):
-        def sample(draw):
-            chosen = draw(shared)
+    if paired and len(shared) == len(above) == len(below):
+        boots = _by_boot(above)
+
+        def sample(numbers):
+            chosen = _drawn(numbers, boots)
             return median([above[i] for i in chosen]) / median([below[i] for i in chosen])
     else:
-        def sample(draw):
-            return median(draw(list(above.values()))) / median(draw(list(below.values())))
+        def sample(numbers):
+            return median([above[i] for i in _drawn(numbers, _by_boot(above))]) / median([below[i] for i in _drawn(numbers, _by_boot(below))])
     ratio = median(above.values()) / median(below.values())
     if min(len(above), len(below)) < 2:
         return ratio, ratio, ratio
-    numbers = random.Random(1)
-    drawn = sorted(sample(lambda values: numbers.choices(values, k=len(values))) for _ in range(draws))
-    outside = int((1 - confidence) / 2 * draws)
-    return ratio, drawn[outside], drawn[-1 - outside]
+    return (ratio, *_percentiles(sample, confidence))
 
 
 def holm(chances):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: PostgreSQL
 """The report's parsers on golden logs: test/unit/report is a result folder."""
 
+import shutil
 import sys
 import tempfile
 import unittest
@@ -100,6 +101,23 @@ class OtherRuns(unittest.TestCase):
         rows = list(raw.instruction_rows(GOLDEN / "icount"))
         self.assertEqual([(row.workload, row.metric, row.value) for row in rows],
                          [("flip_idle-8-1073741824", "flip_instructions", 4321), ("select-only", "instructions", 200000)])
+
+
+class Boots(unittest.TestCase):
+    def test_another_boot_has_repetitions_of_its_own(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "result"
+            shutil.copytree(GOLDEN, folder)
+            shutil.copytree(GOLDEN, folder / "boot-2", ignore=shutil.ignore_patterns("icount"))
+            one, both = raw.rows(GOLDEN), raw.rows(folder)
+            counted = len(list(raw.instruction_rows(GOLDEN / "icount")))
+            self.assertEqual(len(both) - counted, 2 * (len(one) - counted))
+            self.assertEqual([row._replace(rep=row.rep % 1000) for row in both if row.rep > 1000], one[:len(one) - counted])
+            self.assertEqual(len(raw.run_order(folder)), 2 * len(raw.run_order(GOLDEN)))
+            for boot in folder, folder / "boot-2":
+                self.assertFalse(raw.complete(folder))
+                (boot / "complete").touch()
+            self.assertTrue(raw.complete(folder))
 
 
 class Lines(unittest.TestCase):

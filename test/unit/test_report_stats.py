@@ -61,6 +61,33 @@ class Ratio(unittest.TestCase):
         self.assertEqual(stats.ratio_interval({1: 6}, {1: 2}), (3, 3, 3))
 
 
+class Boots(unittest.TestCase):
+    """Repetitions of one boot are alike: ten of them are no more than one, where boots differ."""
+
+    alike = {boot * stats.BOOT + i: 100 * (boot + 1) + i / 100 for boot in range(3) for i in range(1, 11)}
+
+    def test_one_boot_is_as_before(self):
+        values = list(range(1, 11))
+        self.assertEqual(stats.median_interval(stats.Sample(dict(enumerate(values, 1)))), stats.median_interval(values))
+
+    def test_an_interval_reaches_over_boots(self):
+        low, high, _ = stats.median_interval(stats.Sample(self.alike))
+        self.assertLess(low, 101)
+        self.assertGreater(high, 299)
+
+    def test_a_ratio_within_boots_is_certain(self):
+        self.assertEqual(stats.ratio_interval(self.alike, {i: value / 4 for i, value in self.alike.items()}), (4, 4, 4))
+
+    def test_a_ratio_of_what_differs_by_boot_is_not(self):
+        ratio, low, high = stats.ratio_interval(self.alike, {i: 100 for i in self.alike})
+        self.assertLess(low, 1.1)
+        self.assertGreater(high, 2.9)
+
+    def test_names(self):
+        self.assertEqual(stats.named(3), "repetition 3")
+        self.assertEqual(stats.named(2003), "repetition 3 of boot 3")
+
+
 class Holm(unittest.TestCase):
     def test_by_hand(self):
         # in order 0.01 * 3, 0.02 * 2, 0.3 * 1
