@@ -11,12 +11,23 @@ def size(count):
     return f"{count} TiB"
 
 
+def rounded_size(count):
+    """Bytes in the largest binary unit that they fill, three digits at least."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            break
+        count /= 1024
+    else:
+        unit = "TiB"
+    return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
+
+
 def micro(us):
     """A time in its natural unit, three digits."""
     for limit, scale, unit in ((999.5, 1, "us"), (999.5e3, 1e3, "ms")):
         if us < limit:
             return f"{us / scale:.3g} {unit}"
-    return f"{us / 1e6:.3g} s"
+    return f"{us / 1e6:.3g} s" if us < 999.5e6 else f"{us / 1e6:,.0f} s"
 
 
 def count(value):
