@@ -6,6 +6,7 @@
 #include "mshare_test.h"
 
 #include <sys/mount.h>
+#include <sys/sysmacros.h>
 
 FIXTURE(observe)
 {
@@ -55,6 +56,137 @@ TEST_F(observe, maps_names_the_file)
 	EXPECT_NE(NULL, strstr(line, self->path))
 		TH_LOG("%s", line);
 	EXPECT_NE(NULL, strstr(line, "rw-s"));
+}
+
+/* As in linux/fs.h since 6.11 and 6.7; the headers here may be older. */
+struct procmap {
+	__u64 size, flags, address, start, end, vma_flags, page_size, offset;
+	__u64 inode;
+	__u32 major, minor, name_size, build_id_size;
+	__u64 name, build_id;
+};
+#define PROCMAP_QUERY_		_IOWR('f', 17, struct procmap)
+#define PROCMAP_READABLE	0x01
+#define PROCMAP_WRITABLE	0x02
+#define PROCMAP_SHARED		0x08
+
+struct page_region_ {
+	__u64 start, end, categories;
+};
+struct pagemap_scan {
+	__u64 size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	__u64 inverted, all_of, any_of, returned;
+};
+#define PAGEMAP_SCAN_		_IOWR('f', 16, struct pagemap_scan)
+#define SCAN_WRITTEN		(1 << 1)
+#define SCAN_PRESENT		(1 << 3)
+#define SCAN_PROTECT		(1 << 0)
+#define SCAN_NEEDS_ASYNC	(1 << 1)
+
+/* By ioctl what maps says as text */
+TEST_F(observe, procmap_query_names_the_file)
+{
+	char name[128] = "";
+	struct procmap query = {
+		.size = sizeof(query), .address = (unsigned long)self->p + CHUNK,
+		.name = (unsigned long)name, .name_size = sizeof(name),
+	};
+	int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	ASSERT_EQ(0, ioctl(maps, PROCMAP_QUERY_, &query));
+	ASSERT_EQ(0, fstat(self->region, &st));
+	EXPECT_EQ((unsigned long)self->p, query.start);
+	EXPECT_EQ((unsigned long)self->p + SLOT, query.end);
+	EXPECT_EQ(PROCMAP_READABLE | PROCMAP_WRITABLE | PROCMAP_SHARED,
+		  query.vma_flags);
+	EXPECT_EQ(PAGE, query.page_size);
+	EXPECT_EQ(0, query.offset);
+	EXPECT_EQ(st.st_ino, query.inode);
+	EXPECT_EQ(major(st.st_dev), query.major);
+	EXPECT_EQ(minor(st.st_dev), query.minor);
+	EXPECT_EQ(0, strcmp(name, self->path)) TH_LOG("%s", name);
+	close(maps);
+}
+
+/* Ranges of a kind that a scan finds in so many bytes, or -errno */
+static int scan(void *start, size_t bytes, __u64 flags, __u64 kind)
+{
+	struct page_region_ found[4];
+	struct pagemap_scan scan = {
+		.size = sizeof(scan), .flags = flags,
+		.start = (unsigned long)start,
+		.end = (unsigned long)start + bytes,
+		.vec = (unsigned long)found, .vec_len = ARRAY_SIZE(found),
+		.all_of = kind, .returned = kind,
+	};
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	int ret = result(ioctl(pagemap, PAGEMAP_SCAN_, &scan));
+
+	close(pagemap);
+	return ret;
+}
+
+/*
+ * pagemap sees no page of a region, as no table of the process has any; and
+ * its write protection, which is the process's own, cannot reach one.
+ */
+TEST_F(observe, pagemap_scan_sees_a_hole)
+{
+	int object = memfd(MIB);
+	char *plain = mmap(NULL, MIB, RW, MAP_SHARED, object, 0);
+
+	ASSERT_NE(MAP_FAILED, plain);
+	ASSERT_EQ(0, create_file(self->region, 0, MIB, RW, object, 0));
+	memset(plain, 1, MIB);
+	memset(self->p, 2, MIB);
+	EXPECT_EQ(1, scan(plain, MIB, 0, SCAN_PRESENT));
+	EXPECT_EQ(0, scan(self->p, MIB, 0, SCAN_PRESENT));
+	EXPECT_EQ(0, scan(self->p, SLOT, 0, SCAN_PRESENT));
+	EXPECT_EQ(-EPERM, scan(self->p, MIB, SCAN_PROTECT | SCAN_NEEDS_ASYNC,
+			       SCAN_WRITTEN));
+	EXPECT_EQ(RW, rights(self->p));
+	self->p[0] = 3;
+	EXPECT_EQ(3, plain[0]);
+	munmap(plain, MIB);
+	close(object);
+}
+
+#define DAMON	"/sys/kernel/mm/damon/admin/kdamonds/"
+
+/* Monitoring of a process that has a window sees the window as idle memory. */
+TEST_F(observe, damon_looks_over_a_window)
+{
+	char pid[16], state[8] = "";
+	double start = now();
+	int fd;
+
+	if (access(DAMON "nr_kdamonds", F_OK))
+		SKIP(return, "no DAMON in this kernel");
+	ASSERT_EQ(0, create_anon(self->region, 0, MIB, RW));
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	ASSERT_EQ(0, write_file(DAMON "nr_kdamonds", "1"));
+	ASSERT_EQ(0, write_file(DAMON "0/contexts/nr_contexts", "1"));
+	ASSERT_EQ(0, write_file(DAMON "0/contexts/0/operations", "vaddr"));
+	ASSERT_EQ(0, write_file(DAMON "0/contexts/0/targets/nr_targets", "1"));
+	ASSERT_EQ(0, write_file(DAMON "0/contexts/0/targets/0/pid_target", pid));
+	ASSERT_EQ(0, write_file(DAMON "0/state", "on"));
+	while (now() - start < stress_seconds()) {
+		for (int i = 0; i < MIB; i += PAGE)
+			self->p[i]++;
+		ASSERT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+		EXPECT_EQ(PROT_READ, rights(self->p));
+		ASSERT_EQ(0, protect(self->region, 0, CHUNK, RW));
+	}
+	fd = open(DAMON "0/state", O_RDONLY);
+	EXPECT_LT(0, read(fd, state, sizeof(state) - 1));
+	EXPECT_EQ(0, strcmp(state, "on\n")) TH_LOG("%s", state);
+	close(fd);
+	EXPECT_EQ(0, write_file(DAMON "0/state", "off"));
+	EXPECT_EQ(0, write_file(DAMON "nr_kdamonds", "0"));
+	for (int i = PAGE; i < MIB; i += PAGE) {
+		ASSERT_EQ(self->p[0], self->p[i]);
+	}
 }
 
 /* The figure behind a key, in the part of smaps that is about an address */
