@@ -34,6 +34,10 @@
 #define OOM_SCORE_MAX			1000
 #define OOM_SCORE_OF_CHILDREN	100
 
+/* Bits of /proc/PID/coredump_filter */
+#define CORE_SHARED			(1 << 1)
+#define CORE_SHARED_HUGE	(1 << 6)
+
 /* The number in a file that holds nothing else, or after a name in one that does */
 static bool
 read_number(const char *path, const char *name, uint64 *number)
@@ -273,6 +277,57 @@ memory_offer_to_oom_killer(void)
 	if (write(fd, child_oom_score, strlen(child_oom_score)) < 0)
 		child_oom_score[0] = '\0';
 	close(fd);
+}
+
+/* Does whoever dumps core get no more than the limit? The one that a pipe leads to does. */
+static bool
+core_limited(Size bytes, Size *limit_kb)
+{
+	FILE	   *file = fopen("/proc/sys/kernel/core_pattern", "r");
+	bool		piped = file != NULL && fgetc(file) == '|';
+	struct rlimit limit;
+
+	if (file != NULL)
+		fclose(file);
+	if (piped || getrlimit(RLIMIT_CORE, &limit) < 0 ||
+		limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= bytes)
+		return false;
+	*limit_kb = limit.rlim_cur / 1024;
+	return true;
+}
+
+/*
+ * Have core dumps of the postmaster and its children hold shared memory, of that kind
+ * of pages: what they hold is a matter of who started the server otherwise.
+ */
+void
+memory_let_dump(Size bytes, bool huge)
+{
+	FILE	   *file = fopen("/proc/self/coredump_filter", "r+");
+	unsigned int filter;
+	Size		limit_kb = 0;
+	bool		limited = core_limited(bytes, &limit_kb);
+	bool		done = file != NULL && fscanf(file, "%x", &filter) == 1;
+
+	if (done)
+	{
+		rewind(file);
+		filter |= huge ? CORE_SHARED_HUGE : CORE_SHARED;
+		done = fprintf(file, "0x%x", filter) > 0 && fflush(file) == 0;
+	}
+	if (done)
+		ereport(LOG,
+				(errmsg("pg_mshare: a core dump of any process of the server holds shared buffers, %zu MB",
+						bytes >> 20),
+				 limited ?
+				 errhint("The limit on core files is %zu kB. Start the server with \"pg_ctl -c\" (LimitCORE=infinity under systemd).",
+						 limit_kb) : 0));
+	else
+		ereport(LOG,
+				(errmsg("pg_mshare: core dumps do not hold shared buffers: %m"),
+				 errdetail("The server cannot set its coredump_filter.")));
+	if (file != NULL)
+		fclose(file);
 }
 
 /* The pages that what is mapped at an address is made of, huge or not; 0: not known */

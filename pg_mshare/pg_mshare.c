@@ -161,8 +161,8 @@ define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("pg_mshare.dump_pool",
-							 "Lets core dumps hold shared buffers, with provider mshare too.",
-							 "Each core becomes larger by shared_buffers.",
+							 "Has core dumps hold shared buffers.",
+							 "Each core is then larger by shared_buffers.",
 							 &mshare_dump_pool,
 							 false,
 							 PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -236,6 +236,7 @@ extern int	memory_errhint_huge(Size bytes, int sys_errno);
 extern uint64 memory_left_on(const char *path);
 extern void memory_prepare_oom(void);
 extern void memory_offer_to_oom_killer(void);
+extern void memory_let_dump(Size bytes, bool huge);
 extern Size memory_page_size(const void *address);
 
 /* ----------

@@ -239,6 +239,8 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("signal %d is already in use", FLIP_SIGNAL),
 				 errhint("Remove the library that handles it from shared_preload_libraries, start the server where it is not ignored, or set pg_mshare.provider to mshare or off.")));
+	if (mshare_dump_pool)
+		memory_let_dump(*bytes, *page_size == MEMORY_HUGE_PAGE_SIZE);
 	return base;
 }
 

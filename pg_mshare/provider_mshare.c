@@ -285,9 +285,7 @@ static void
 region_let_dump(char *base, Size window, Size bytes)
 {
 	if (madvise(base, window, MADV_DODUMP) == 0)
-		ereport(LOG,
-				(errmsg("pg_mshare: a core dump of any process of the server holds shared buffers, %zu MB",
-						bytes / (1024 * 1024))));
+		memory_let_dump(bytes, false);
 	else
 		ereport(LOG,
 				(errmsg("pg_mshare: core dumps do not hold shared buffers: %m"),
