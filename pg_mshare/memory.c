@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/vfs.h>
@@ -51,7 +52,7 @@ read_number(const char *path, const char *name, uint64 *number)
 		return false;
 	while (!found && fgets(line, sizeof(line), file) != NULL)
 		found = (length == 0 || strncmp(line, name, length) == 0) &&
-			sscanf(line + length, "%" INT64_MODIFIER "u", number) == 1;
+			sscanf(line + length, "%" SCNu64, number) == 1;
 	fclose(file);
 	return found;
 }
