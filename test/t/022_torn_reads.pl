@@ -106,10 +106,12 @@ if ($provider eq 'mshare')
 	for (1 .. 4)
 	{
 		$count = storm(10);
-		last if $count->{torn} and $count->{wrong};
+		last if $count->{torn} and ($count->{wrong} or $node->pg_version >= 18);
 	}
 	cmp_ok($count->{torn}, '>', 0, "control: else reads look like damage: $count->{torn}");
-	cmp_ok($count->{wrong}, '>', 0, "control: and with zero_damaged_pages rows are missing: $count->{wrong}");
+	# from 18 on that setting makes no zeros of what was not read
+	cmp_ok($count->{wrong}, '>', 0, "control: and with zero_damaged_pages rows are missing: $count->{wrong}")
+	  if $node->pg_version < 18;
 }
 
 done_testing();
