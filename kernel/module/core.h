@@ -16,6 +16,11 @@ unsigned long mshare_symbol(const char *name);
 vm_fault_t mshare_hook_fault(struct vm_area_struct *vma, unsigned long address,
 			     unsigned int flags, struct pt_regs *regs);
 void mshare_direct_fault(void);
+long mshare_hook_gup(struct mm_struct *mm, unsigned long start,
+		     unsigned long nr_pages, unsigned int gup_flags,
+		     struct page **pages, int *locked);
+bool mshare_gup_wanted(const struct mm_struct *mm, unsigned long from);
+void mshare_direct_gup(void);
 int mshare_hooks_set(void);
 void mshare_hooks_clear(void);
 int mshare_hooks_show(char *buf, size_t size);

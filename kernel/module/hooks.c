@@ -75,28 +75,44 @@ HANDLER(on_handle_mm_fault)
 }
 
 /*
- * The same as a direct call, which ordinary faults hardly notice. @vma is in
- * %rdi; the return address into handle_mm_fault() is dropped for a window.
+ * A direct call instead of a handler, for what ordinary processes do all the time:
+ * they hardly notice it. In C it would be
+ *
+ *	if (wanted)
+ *		return hook(...);	// to the caller of the function
+ *	return;				// into the function
+ *
+ * At its entry (%rsp) is where to go on in the function, and 8(%rsp) its caller;
+ * %rax, %r10 and %r11 are nobody's. @wanted leaves by `je 1f` or `jne 1f`.
  */
-#define MSHARE_VM_OPS	112
+#define DIRECT(name, wanted, hook)					\
+asm (									\
+"	.pushsection	.text, \"ax\", @progbits\n"			\
+"	.type		" #name ", @function\n"				\
+"	.globl		" #name "\n"					\
+#name ":\n"								\
+	ASM_ENDBR							\
+	CALL_DEPTH_ACCOUNT						\
+	wanted								\
+	ASM_RET								\
+"1:	addq		$8, %rsp\n"					\
+	UNWIND_HINT_FUNC						\
+"	jmp		" #hook "\n"					\
+"	.size		" #name ", .-" #name "\n"			\
+"	.popsection\n"							\
+)
+
+/* What assembly takes for known */
+#define MSHARE_VM_OPS		112
+#define MSHARE_GOLDEN_RATIO	0x61C8864680B583EB
+static_assert(GOLDEN_RATIO_64 == MSHARE_GOLDEN_RATIO);
 static_assert(offsetof(struct vm_area_struct, vm_ops) == MSHARE_VM_OPS);
-asm (
-"	.pushsection	.text, \"ax\", @progbits\n"
-"	.type		mshare_direct_fault, @function\n"
-"	.globl		mshare_direct_fault\n"
-"mshare_direct_fault:\n"
-	ASM_ENDBR
-	CALL_DEPTH_ACCOUNT
-"	leaq		mshare_window_ops(%rip), %rax\n"
-"	cmpq		%rax, " __stringify(MSHARE_VM_OPS) "(%rdi)\n"
+#define VMA_IS_MSHARE							\
+"	leaq		mshare_window_ops(%rip), %rax\n"		\
+"	cmpq		%rax, " __stringify(MSHARE_VM_OPS) "(%rdi)\n"	\
 "	je		1f\n"
-	ASM_RET
-"1:	addq		$8, %rsp\n"
-	UNWIND_HINT_FUNC
-"	jmp		mshare_hook_fault\n"
-"	.size		mshare_direct_fault, .-mshare_direct_fault\n"
-"	.popsection\n"
-);
+
+DIRECT(mshare_direct_fault, VMA_IS_MSHARE, mshare_hook_fault);
 
 /* 0003: zaps. unmap_single_vma() and the OOM reaper call it. */
 HANDLER(on_unmap_page_range)
@@ -106,9 +122,9 @@ HANDLER(on_unmap_page_range)
 }
 
 /* 0004: GUP's slow path, mlock() and MAP_POPULATE */
-static long hook_get_user_pages(struct mm_struct *mm, unsigned long start,
-				unsigned long nr_pages, unsigned int gup_flags,
-				struct page **pages, int *locked)
+long mshare_hook_gup(struct mm_struct *mm, unsigned long start,
+		     unsigned long nr_pages, unsigned int gup_flags,
+		     struct page **pages, int *locked)
 {
 	int idx = srcu_read_lock(&mshare_hook_srcu);
 	long ret = mshare_get_user_pages(mm, start, nr_pages, gup_flags, pages,
@@ -118,11 +134,45 @@ static long hook_get_user_pages(struct mm_struct *mm, unsigned long start,
 	return ret;
 }
 
+/* An mm whose bucket is not empty: is it that mm's, and not our own call? */
+bool notrace mshare_gup_wanted(const struct mm_struct *mm, unsigned long from)
+{
+	return mm_has_mshare(mm) && !ours(from);
+}
+
 HANDLER(on_get_user_pages)
 {
-	if (mm_has_mshare(ARGUMENT(0)) && !ours(from))
-		go_to(fregs, hook_get_user_pages);
+	if (mshare_gup_wanted(ARGUMENT(0), from))
+		go_to(fregs, mshare_hook_gup);
 }
+
+/* mm_has_mshare(): hash_ptr() of @mm, in %rdi, and a look at the bucket */
+#define GUP_WANTED							\
+"	movabsq		$" __stringify(MSHARE_GOLDEN_RATIO) ", %rax\n"	\
+"	imulq		%rdi, %rax\n"					\
+"	shrq		$64-" __stringify(MSHARE_HASH_BITS) ", %rax\n"	\
+"	leaq		mshare_links(%rip), %r11\n"			\
+"	cmpq		$0, (%r11,%rax,8)\n"				\
+"	jne		2f\n"						\
+	ASM_RET								\
+"2:	pushq		%rdi\n"						\
+"	pushq		%rsi\n"						\
+"	pushq		%rdx\n"						\
+"	pushq		%rcx\n"						\
+"	pushq		%r8\n"						\
+"	pushq		%r9\n"						\
+"	movq		7*8(%rsp), %rsi\n"				\
+"	call		mshare_gup_wanted\n"				\
+"	popq		%r9\n"						\
+"	popq		%r8\n"						\
+"	popq		%rcx\n"						\
+"	popq		%rdx\n"						\
+"	popq		%rsi\n"						\
+"	popq		%rdi\n"						\
+"	testb		%al, %al\n"					\
+"	jne		1f\n"
+
+DIRECT(mshare_direct_gup, GUP_WANTED, mshare_hook_gup);
 
 /* 0004: GUP-fast */
 static int hook_gup_fast(unsigned long start, unsigned long nr_pages,
@@ -610,7 +660,8 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0003", handle_mm_fault, on_handle_mm_fault,
 	     .direct = mshare_direct_fault),
 	HOOK("0003", unmap_page_range, on_unmap_page_range),
-	HOOK("0004", __get_user_pages, on_get_user_pages),
+	HOOK("0004", __get_user_pages, on_get_user_pages,
+	     .direct = mshare_direct_gup),
 	HOOK("0004", gup_fast_fallback, on_gup_fast_fallback),
 	HOOK("0005", __walk_page_range, on_walk_page_range),
 	HOOK("0005", folio_walk_start, on_folio_walk_start),
