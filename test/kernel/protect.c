@@ -193,7 +193,8 @@ TEST_F(protect, empty_address_space_costs_little)
 			;
 		loop = MIN(loop, cpu_seconds() - start);
 	}
-	EXPECT_GT(loop, took)
+	/* KASAN looks at each step of the one, not of the other */
+	EXPECT_GT(access("/sys/kernel/debug/kmemleak", F_OK) ? loop : 16 * loop, took)
 		TH_LOG("%lu slots: %.1f ms, and the loop %.1f ms", slots,
 		       took * 1e3, loop * 1e3);
 	close(fd);
