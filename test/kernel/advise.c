@@ -41,15 +41,6 @@ FIXTURE_TEARDOWN(advise)
 	group_leave(GROUP);
 }
 
-static int advise(int region, __u64 at, __u64 size, int advice)
-{
-	struct mshare_advise a = {
-		.region_offset = at, .size = size, .advice = advice,
-	};
-
-	return result(ioctl(region, MSHAREFS_ADVISE, &a));
-}
-
 static long resident(FIXTURE_DATA(advise) *self)
 {
 	return region_stat(self->region).resident_bytes / PAGE;

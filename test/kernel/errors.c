@@ -71,15 +71,6 @@ FIXTURE_TEARDOWN(errors)
 	close(self->region);
 }
 
-static int advise(int region, __u64 at, __u64 size, int advice)
-{
-	struct mshare_advise a = {
-		.region_offset = at, .size = size, .advice = advice,
-	};
-
-	return result(ioctl(region, MSHAREFS_ADVISE, &a));
-}
-
 static int size_by(int fd, unsigned long size)
 {
 	return result(ftruncate(fd, size));

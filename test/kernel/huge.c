@@ -360,15 +360,6 @@ TEST_F(huge, size_of_the_mount_holds)
 	rmdir(dir);
 }
 
-static int advise(int region, __u64 at, __u64 size, int advice)
-{
-	struct mshare_advise a = {
-		.region_offset = at, .size = size, .advice = advice,
-	};
-
-	return result(ioctl(region, MSHAREFS_ADVISE, &a));
-}
-
 /* They stay where they are, unless they are to go, as whole pages. */
 TEST_F(huge, advice)
 {

@@ -181,6 +181,15 @@ static inline int unmap(int region, __u64 at, __u64 size)
 	return result(ioctl(region, MSHAREFS_UNMAP, &u));
 }
 
+static inline int advise(int region, __u64 at, __u64 size, int advice)
+{
+	struct mshare_advise a = {
+		.region_offset = at, .size = size, .advice = advice,
+	};
+
+	return result(ioctl(region, MSHAREFS_ADVISE, &a));
+}
+
 static inline int fault_mode(int region, unsigned int mode, unsigned int flags,
 			     __u64 timeout_ns)
 {

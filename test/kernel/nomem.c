@@ -314,10 +314,9 @@ static int be_kept_waiting(FIXTURE_DATA(nomem) *self)
 	return err ?: fault_mode(self->region, MSHARE_FAULT_SIGNAL, 0, 0);
 }
 
-static int advise(FIXTURE_DATA(nomem) *self, int advice)
+static int advise_open(FIXTURE_DATA(nomem) *self, int advice)
 {
-	struct mshare_advise a = { spots[OPEN_4], PAGE, advice };
-	int err = result(ioctl(self->region, MSHAREFS_ADVISE, &a));
+	int err = advise(self->region, spots[OPEN_4], PAGE, advice);
 
 	/* EAGAIN is what madvise() says when a mapping cannot be split */
 	return err == -EAGAIN ? -ENOMEM : err;
@@ -325,12 +324,12 @@ static int advise(FIXTURE_DATA(nomem) *self, int advice)
 
 static int advise_huge(FIXTURE_DATA(nomem) *self)
 {
-	return advise(self, MADV_HUGEPAGE);
+	return advise_open(self, MADV_HUGEPAGE);
 }
 
 static int advise_populate(FIXTURE_DATA(nomem) *self)
 {
-	return advise(self, MADV_POPULATE_WRITE);
+	return advise_open(self, MADV_POPULATE_WRITE);
 }
 
 static int mount_one(FIXTURE_DATA(nomem) *self)
