@@ -585,10 +585,8 @@ static int hook_mbind_range(struct vma_iterator *vmi,
 	int err;
 
 	*prev = vma;
-	start = max(start, vma->vm_start);
-	vma_set_range(&part, start, min(end, vma->vm_end),
-		      linear_page_index(vma, start));
-	err = vma->vm_ops->set_policy(&part, policy);
+	err = mshare_window_set_policy(vma, max(start, vma->vm_start),
+				       min(end, vma->vm_end), policy);
 	srcu_read_unlock(&mshare_hook_srcu, idx);
 	return err;
 }

@@ -9,6 +9,7 @@
 #include <linux/mm_types.h>
 #include <linux/sched.h>
 
+struct mempolicy;
 struct mmu_gather;
 struct page;
 struct pt_regs;
@@ -89,6 +90,9 @@ void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
+int mshare_window_set_policy(struct vm_area_struct *window, unsigned long start,
+			     unsigned long end, struct mempolicy *policy);
+unsigned long mshare_dump_size(struct vm_area_struct *window);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
 struct vm_area_struct *mshare_gup_enter(struct vm_area_struct *window,
 					unsigned long *address,
@@ -178,6 +182,19 @@ static inline void mshare_zap_window(struct mmu_gather *tlb,
 
 static inline int mshare_madvise(struct mm_struct *mm, unsigned long start,
 				 unsigned long end, int behavior)
+{
+	return 0;
+}
+
+static inline int mshare_window_set_policy(struct vm_area_struct *window,
+					   unsigned long start,
+					   unsigned long end,
+					   struct mempolicy *policy)
+{
+	return 0;
+}
+
+static inline unsigned long mshare_dump_size(struct vm_area_struct *window)
 {
 	return 0;
 }

@@ -440,8 +440,6 @@ void mshare_merge(struct mshare_region *region, unsigned long start,
 		  unsigned long end);
 
 /* policy.c */
-int mshare_window_set_policy(struct vm_area_struct *window,
-			     struct mempolicy *policy);
 struct mempolicy *mshare_window_get_policy(struct vm_area_struct *window,
 					   unsigned long address, pgoff_t *ilx);
 

@@ -108,23 +108,23 @@ static int mshare_set_policy(struct mshare_region *region, unsigned long start,
 
 /**
  * mshare_window_set_policy - mbind() of a range of a window
- * @window: the window, cut to the range: its vm_start, vm_end and vm_pgoff are
- *	the range's; the mmap_lock is held for writing
+ * @window: the window; the mmap_lock is held for writing
+ * @start: where the range begins, in the process
+ * @end: where it ends, in the window too
  * @policy: the policy; NULL for none
  *
  * It is for all who use the region, so it needs a file open for writing, as
  * what else is: %EACCES.
  */
-int mshare_window_set_policy(struct vm_area_struct *window,
-			     struct mempolicy *policy)
+int mshare_window_set_policy(struct vm_area_struct *window, unsigned long start,
+			     unsigned long end, struct mempolicy *policy)
 {
+	unsigned long offset = mshare_window_offset(window, start);
 	struct mshare_link *link = window->vm_private_data;
-	unsigned long start = window->vm_pgoff << PAGE_SHIFT;
 
 	if (mshare_window_is_guest(window))
 		return -EACCES;
-	return mshare_set_policy(link->region, start,
-				 start + window->vm_end - window->vm_start,
+	return mshare_set_policy(link->region, offset, offset + end - start,
 				 policy);
 }
 

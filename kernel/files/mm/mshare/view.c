@@ -8,7 +8,6 @@
  * host's own tables stay as the core mm knows them. Only ioctls, under
  * region->lock, write views; only the functions here write windows' entries.
  */
-#include <linux/coredump.h>
 #include <linux/file.h>
 #include <linux/memcontrol.h>
 #include <linux/mman.h>
@@ -406,7 +405,6 @@ const struct vm_operations_struct mshare_window_ops = {
 	.may_split	= mshare_window_may_split,
 	.mprotect	= mshare_window_mprotect,
 #ifdef CONFIG_NUMA
-	.set_policy	= mshare_window_set_policy,
 	.get_policy	= mshare_window_get_policy,
 #endif
 };

@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <asm/mshare.h>
 
+struct mempolicy;
 struct mmu_gather;
 struct mshare_region;
 struct pt_regs;
@@ -52,6 +53,8 @@ void mshare_zap_window(struct mmu_gather *tlb, struct vm_area_struct *vma,
 bool mshare_window_at(struct mm_struct *mm, unsigned long address);
 int mshare_madvise(struct mm_struct *mm, unsigned long start,
 		   unsigned long end, int behavior);
+int mshare_window_set_policy(struct vm_area_struct *window, unsigned long start,
+			     unsigned long end, struct mempolicy *policy);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
 unsigned long mshare_dump_size(struct vm_area_struct *window);
 struct folio *mshare_folio_walk_start(struct folio_walk *fw,
