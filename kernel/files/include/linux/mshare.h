@@ -69,10 +69,10 @@ void mshare_batch_add(struct tlbflush_unmap_batch *batch,
 		      const struct mm_struct *host);
 void __mshare_batch_flush(struct tlbflush_unmap_batch *batch);
 
-/* Flush the sharers of all regions that were noted in the batch. */
+/* Flush the sharers of what was noted in the batch. */
 static inline void mshare_batch_flush(struct tlbflush_unmap_batch *batch)
 {
-	if (unlikely(batch->mshare_regions[0]))
+	if (unlikely(batch->mshare_region))
 		__mshare_batch_flush(batch);
 }
 

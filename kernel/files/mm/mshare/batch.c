@@ -12,26 +12,25 @@
  * Reclaim, migration and khugepaged unmap many pages of a host mm before they
  * touch the first of these. mm/rmap.c notes the region in the task's batch,
  * and try_to_unmap_flush() flushes it once, before any page is freed or
- * copied. Lazy CPUs can wait, as no page table is freed by that. More regions
- * than a batch has room for are flushed with all else, once too.
+ * copied. Lazy CPUs can wait, as no page table is freed by that. A batch is of
+ * pages of one memory cgroup, so a second region in one is rare: it has no room,
+ * and is flushed with all else, once too.
  *
  * A region that is noted may die, but not its memory: it then has no sharers.
  */
 void __mshare_batch_flush(struct tlbflush_unmap_batch *batch)
 {
-	bool all = batch->mshare_more;
-	int i;
+	struct mshare_region *region = batch->mshare_region;
 
-	if (all && !mshare_skip_batch_flush)
-		flush_tlb_all();
-	for (i = 0; i < MSHARE_BATCH_REGIONS && batch->mshare_regions[i]; i++) {
-		if (all)
-			atomic64_inc(&batch->mshare_regions[i]->shootdowns);
-		else if (!mshare_skip_batch_flush)
-			mshare_flush_region(batch->mshare_regions[i], false);
-		mshare_region_unpin(batch->mshare_regions[i]);
-		batch->mshare_regions[i] = NULL;
+	if (batch->mshare_more) {
+		atomic64_inc(&region->shootdowns);
+		if (!mshare_skip_batch_flush)
+			flush_tlb_all();
+	} else if (!mshare_skip_batch_flush) {
+		mshare_flush_region(region, false);
 	}
+	mshare_region_unpin(region);
+	batch->mshare_region = NULL;
 	batch->mshare_more = false;
 }
 
@@ -45,17 +44,11 @@ void mshare_batch_add(struct tlbflush_unmap_batch *batch,
 		      const struct mm_struct *host)
 {
 	struct mshare_region *region = mshare_host_region(host);
-	int i;
 
-	if (!region)
+	if (!region || region == batch->mshare_region)
 		return;
-	for (i = 0; i < MSHARE_BATCH_REGIONS && batch->mshare_regions[i]; i++)
-		if (batch->mshare_regions[i] == region)
-			return;
-	if (i == MSHARE_BATCH_REGIONS) {
+	if (batch->mshare_region)
 		batch->mshare_more = true;
-		return;
-	}
-	if (refcount_inc_not_zero(&region->pins))
-		batch->mshare_regions[i] = region;
+	else if (refcount_inc_not_zero(&region->pins))
+		batch->mshare_region = region;
 }
