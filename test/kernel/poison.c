@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Pages whose memory is bad: every process that touches one in a window gets
- * SIGBUS with the address it touched, nobody else is troubled, and a new page
- * takes its place when the bad one is truncated. The fault is made by software,
+ * SIGBUS with the address it touched, nobody else is troubled but who asked to be
+ * told early, and a new page takes its place when the bad one is truncated. The fault is made by software,
  * in an ordinary mapping of the object.
  */
 #include "mshare_test.h"
@@ -211,6 +211,76 @@ TEST_F(poison, reaches_every_reader)
 	for (int i = 0; i < n; i++) {
 		EXPECT_EQ(0, child_status(pids[i]));
 		EXPECT_EQ(BUS_MCEERR_AR, seen[i].code);
+	}
+}
+
+/*
+ * Who is told early, that is without touching the page: a process that asked for
+ * it, by prctl(), and has a mapping or a window of the page.
+ */
+enum { MAPPING, WINDOW, GONE, UNASKED, KINDS };
+
+static struct told {
+	volatile bool ready;
+	volatile int code;
+	void *volatile addr;
+} *told;
+
+static void on_early(int sig, siginfo_t *info, void *context)
+{
+	told->addr = info->si_addr;
+	told->code = info->si_code;
+}
+
+static pid_t to_be_told(FIXTURE_DATA(poison) *self, int kind)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_early, .sa_flags = SA_SIGINFO,
+	};
+	pid_t pid = fork_on(-1);
+
+	if (pid)
+		return pid;
+	told += kind;
+	sigaction(SIGBUS, &action, NULL);
+	if (kind != UNASKED &&
+	    prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0))
+		_exit(1);
+	if (kind != WINDOW && kind != UNASKED)
+		munmap(self->p, SLOT);
+	if (kind != MAPPING)
+		munmap(self->q, OBJECT);
+	told->ready = true;
+	for (;;)
+		pause();
+}
+
+TEST_F(poison, is_told_early_to_who_asked)
+{
+	pid_t pids[KINDS];
+
+	if (!access("/sys/module/mshare/initstate", F_OK))
+		SKIP(return, "the module has no hook for memory that fails");
+	if (variant->huge)
+		SKIP(return, "splitting a huge page of a file unmaps it: nobody is told");
+	told = shared_page(PAGE);
+	for (int kind = 0; kind < KINDS; kind++) {
+		pids[kind] = to_be_told(self, kind);
+		ASSERT_TRUE(UNTIL(told[kind].ready));
+	}
+	MAKE_BAD();
+	EXPECT_TRUE(UNTIL(told[MAPPING].code))
+		TH_LOG("no power: who has a mapping is not told");
+	EXPECT_EQ(BUS_MCEERR_AO, told[MAPPING].code);
+	EXPECT_EQ(self->q + VICTIM, told[MAPPING].addr);
+	EXPECT_TRUE(UNTIL(told[WINDOW].code));
+	EXPECT_EQ(BUS_MCEERR_AO, told[WINDOW].code);
+	EXPECT_EQ(self->p + VICTIM, told[WINDOW].addr);
+	EXPECT_EQ(0, told[GONE].code);
+	EXPECT_EQ(0, told[UNASKED].code);
+	for (int kind = 0; kind < KINDS; kind++) {
+		kill(pids[kind], SIGKILL);
+		child_status(pids[kind]);
 	}
 }
 

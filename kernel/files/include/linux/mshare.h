@@ -10,6 +10,7 @@
 #include <linux/sched.h>
 
 struct mempolicy;
+struct mm_walk_ops;
 struct mmu_gather;
 struct page;
 struct pt_regs;
@@ -93,6 +94,11 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 int mshare_window_set_policy(struct vm_area_struct *window, unsigned long start,
 			     unsigned long end, struct mempolicy *policy);
 unsigned long mshare_dump_size(struct vm_area_struct *window);
+unsigned long mshare_task_address(struct task_struct *task,
+				  const struct mm_struct *host,
+				  unsigned long offset);
+int mshare_walk_windows(struct mm_struct *mm, const struct mm_walk_ops *ops,
+			void *private, unsigned long *address);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
 struct vm_area_struct *mshare_gup_enter(struct vm_area_struct *window,
 					unsigned long *address,
@@ -195,6 +201,20 @@ static inline int mshare_window_set_policy(struct vm_area_struct *window,
 }
 
 static inline unsigned long mshare_dump_size(struct vm_area_struct *window)
+{
+	return 0;
+}
+
+static inline unsigned long mshare_task_address(struct task_struct *task,
+						const struct mm_struct *host,
+						unsigned long offset)
+{
+	return -EFAULT;
+}
+
+static inline int mshare_walk_windows(struct mm_struct *mm,
+				      const struct mm_walk_ops *ops,
+				      void *private, unsigned long *address)
 {
 	return 0;
 }
