@@ -258,6 +258,7 @@ void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes);
  * Would so many bytes fit? Tables are counted when they are there. Signed: while
  * one recounts, the sum may be short of what another has just counted.
  */
+int mshare_fs_charge_region(struct mshare_fs *fs);
 static inline bool mshare_fs_fits(struct mshare_fs *fs, long bytes)
 {
 	return atomic_long_read(&fs->bytes) <=

@@ -38,20 +38,30 @@ void mshare_fs_put(struct mshare_fs *fs)
 	kfree(fs);
 }
 
+/* Never counted and taken back: who needs less might find no room meanwhile. */
+static int mshare_fs_count(atomic_long_t *count, unsigned long more, long max)
+{
+	long have = atomic_long_read(count);
+
+	if (more > max)
+		return -ENOSPC;
+	do {
+		if (have > max - (long)more)
+			return -ENOSPC;
+	} while (!atomic_long_try_cmpxchg(count, &have, have + more));
+	return 0;
+}
+
 /* Count bytes against size=; -ENOSPC if they do not fit. */
 int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes)
 {
-	long max = READ_ONCE(fs->max_bytes), have;
+	return mshare_fs_count(&fs->bytes, bytes, READ_ONCE(fs->max_bytes));
+}
 
-	if (bytes > max)
-		return -ENOSPC;
-	/* Never counted and taken back: a fault might find no room meanwhile */
-	have = atomic_long_read(&fs->bytes);
-	do {
-		if (have > max - (long)bytes)
-			return -ENOSPC;
-	} while (!atomic_long_try_cmpxchg(&fs->bytes, &have, have + bytes));
-	return 0;
+/* Count a region against nr_regions=; -ENOSPC if it is one too many. */
+int mshare_fs_charge_region(struct mshare_fs *fs)
+{
+	return mshare_fs_count(&fs->regions, 1, READ_ONCE(fs->max_regions));
 }
 
 void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes)

@@ -27,11 +27,11 @@ static_assert(sizeof(struct mshare_event) == 40);
 struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 {
 	struct mshare_region *region;
+	int err;
 
-	if (atomic_long_inc_return(&fs->regions) > READ_ONCE(fs->max_regions)) {
-		atomic_long_dec(&fs->regions);
-		return ERR_PTR(-ENOSPC);
-	}
+	err = mshare_fs_charge_region(fs);
+	if (err)
+		return ERR_PTR(err);
 	region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
 	if (!region ||
 	    percpu_counter_init(&region->faults, 0, GFP_KERNEL_ACCOUNT)) {
