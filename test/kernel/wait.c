@@ -452,6 +452,45 @@ TEST_F(wait, leaves_few_behind)
 	EXPECT_EQ(rounds, done);
 }
 
+/* More than are ended under one hold of a lock, and some of them not at all */
+#define MANY		200
+
+static bool start_many(FIXTURE_DATA(wait) *self, struct access *many)
+{
+	__u64 waits = region_stat(self->region).waits;
+
+	for (int i = 0; i < MANY; i++)
+		start(&many[i], self->p + i % PAGES * PAGE, PROT_WRITE);
+	return UNTIL(region_stat(self->region).waits == waits + MANY);
+}
+
+TEST_F(wait, many_end_at_once)
+{
+	struct access *many = calloc(MANY, sizeof(*many));
+
+	ASSERT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+	ASSERT_TRUE(start_many(self, many));
+	ASSERT_EQ(0, protect(self->region, 0, PAGES / 2 * PAGE, RW));
+	for (int i = 0; i < MANY; i++)
+		if (i % PAGES < PAGES / 2)
+			EXPECT_EQ(0, end_of(&many[i]));
+	sleep_us(A_WHILE);
+	for (int i = 0; i < MANY; i++)
+		EXPECT_EQ(i % PAGES < PAGES / 2, many[i].done);
+	ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_SIGNAL, 0, 0));
+	for (int i = 0; i < MANY; i++)
+		if (i % PAGES >= PAGES / 2)
+			EXPECT_EQ(SEGV_ACCERR, end_of(&many[i]));
+
+	ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_WAIT, 0, 0));
+	ASSERT_EQ(0, protect(self->region, 0, CHUNK, PROT_READ));
+	ASSERT_TRUE(start_many(self, many));
+	ASSERT_EQ(0, munmap(self->p, SLOT));
+	for (int i = 0; i < MANY; i++)
+		EXPECT_EQ(SEGV_MAPERR, end_of(&many[i]));
+	free(many);
+}
+
 TEST_F(wait, kill_ends_it)
 {
 	for (int kernel = 0; kernel < 2; kernel++) {

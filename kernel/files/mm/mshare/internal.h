@@ -11,6 +11,8 @@
  *	        page-table locks, mm->page_table_lock
  *	          region->links_lock
  *	        region->wait_lock
+ *	    region->wait_walk
+ *	      region->wait_lock
  *
  * Under the VMA lock of a window, that of a host VMA is only tried: the two
  * are one lock class. ioctls copy from and to user memory with no lock held.
@@ -176,8 +178,10 @@ struct mshare_events {
  * @nr_links: their number
  * @rss: pages that each of these mms has been told to have of the region
  * @windows: VMAs that map the region
+ * @wait_walk: who looks at all of @waiting, letting go of @wait_lock meanwhile
  * @wait_lock: protects the waits of all links, and @waiting to @writers
  * @waiting: accesses that wait for the protection to change
+ * @nr_waiting: their number
  * @events: the denials
  * @fault_mode: what becomes of a denied access
  * @writers: struct files that are open for writing
@@ -210,8 +214,10 @@ struct mshare_region {
 	unsigned long nr_links;
 	long rss;
 
-	spinlock_t wait_lock;		/* the four below, and links' waits */
+	struct mutex wait_walk;		/* one walk at a time */
+	spinlock_t wait_lock;		/* the five below, and links' waits */
 	struct list_head waiting;
+	unsigned long nr_waiting;
 	struct mshare_events events;
 	struct mshare_fault_mode fault_mode;
 	unsigned int writers;
@@ -252,13 +258,13 @@ struct mshare_link {
 extern const struct inode_operations mshare_file_inode_ops;
 void mshare_fs_put(struct mshare_fs *fs);
 int mshare_fs_charge(struct mshare_fs *fs, unsigned long bytes);
+int mshare_fs_charge_region(struct mshare_fs *fs);
 void mshare_fs_uncharge(struct mshare_fs *fs, unsigned long bytes);
 
 /*
  * Would so many bytes fit? Tables are counted when they are there. Signed: while
  * one recounts, the sum may be short of what another has just counted.
  */
-int mshare_fs_charge_region(struct mshare_fs *fs);
 static inline bool mshare_fs_fits(struct mshare_fs *fs, long bytes)
 {
 	return atomic_long_read(&fs->bytes) <=

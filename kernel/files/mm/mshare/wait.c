@@ -40,6 +40,9 @@ static_assert(MSHARE_ACCESS_EXEC == VM_EXEC);
  */
 #define MSHARE_WAITS_PER_THREAD		16
 
+/* So many are looked at before others may have wait_lock */
+#define MSHARE_WAIT_BATCH		32
+
 /* Its members may let system calls wait; -1: none. */
 static int mshare_fault_group = -1;
 
@@ -76,6 +79,7 @@ struct mshare_wait {
 
 void mshare_wait_init(struct mshare_region *region)
 {
+	mutex_init(&region->wait_walk);
 	spin_lock_init(&region->wait_lock);
 	INIT_LIST_HEAD(&region->waiting);
 }
@@ -110,6 +114,7 @@ static void mshare_wait_end(struct mshare_wait *wait, u32 flags)
 	lockdep_assert_held(&link->region->wait_lock);
 	list_del(&wait->in_region);
 	list_del(&wait->in_link);
+	link->region->nr_waiting--;
 	link->nr_waiting--;
 	trace_mshare_wait(link->region->ino, wait->denial.offset,
 			  wait->denial.access, now - wait->start,
@@ -139,6 +144,48 @@ static void mshare_wait_cancel(struct mshare_wait *wait)
 	}
 }
 
+/* One of many has been looked at. */
+static void mshare_wait_pause(struct mshare_region *region, unsigned long left)
+	__must_hold(&region->wait_lock)
+{
+	if (left % MSHARE_WAIT_BATCH)
+		return;
+	spin_unlock(&region->wait_lock);
+	cond_resched();
+	spin_lock(&region->wait_lock);
+}
+
+/*
+ * End the waits that @prot allows in a range; with @look, others look again.
+ *
+ * There may be thousands, so wait_lock is let go meanwhile. What has been looked at
+ * goes to the end, where those come that join: they have seen already what is the
+ * reason for this walk. So those that have not been looked at are the first ones,
+ * whoever leaves, as long as there is one walk at a time.
+ */
+static void mshare_wait_walk(struct mshare_region *region, unsigned long start,
+			     unsigned long end, unsigned long prot, bool look)
+{
+	struct mshare_wait *wait;
+	unsigned long left;
+
+	mutex_lock(&region->wait_walk);
+	spin_lock(&region->wait_lock);
+	for (left = region->nr_waiting; left && region->nr_waiting; left--) {
+		wait = list_first_entry(&region->waiting, struct mshare_wait,
+					in_region);
+		list_move_tail(&wait->in_region, &region->waiting);
+		if (wait->denial.offset >= start && wait->denial.offset < end &&
+		    mshare_grants(prot, wait->denial.access))
+			mshare_wait_cancel(wait);
+		else if (look)
+			mshare_wait_wake(wait);
+		mshare_wait_pause(region, left);
+	}
+	spin_unlock(&region->wait_lock);
+	mutex_unlock(&region->wait_walk);
+}
+
 /**
  * mshare_wait_grant - end waits that a range's new protection allows
  * @region: the region, locked
@@ -149,45 +196,40 @@ static void mshare_wait_cancel(struct mshare_wait *wait)
 void mshare_wait_grant(struct mshare_region *region, unsigned long start,
 		       unsigned long end, unsigned long prot)
 {
-	struct mshare_wait *wait, *next;
-
 	lockdep_assert_held(&region->lock);
-	spin_lock(&region->wait_lock);
-	list_for_each_entry_safe(wait, next, &region->waiting, in_region)
-		if (wait->denial.offset >= start && wait->denial.offset < end &&
-		    mshare_grants(prot, wait->denial.access))
-			mshare_wait_cancel(wait);
-	spin_unlock(&region->wait_lock);
+	mshare_wait_walk(region, start, end, prot, false);
 }
 
-/* A window goes: its threads' next access finds none. */
+/*
+ * A window goes: its threads' next access finds none. As above; those of other
+ * windows may move to the end meanwhile, and nobody looks for them.
+ */
 void mshare_wait_leave(struct mshare_link *link, unsigned long start,
 		       unsigned long end)
 {
 	struct mshare_region *region = link->region;
-	struct mshare_wait *wait, *next;
+	struct mshare_wait *wait;
+	unsigned int left;
 
 	spin_lock(&region->wait_lock);
-	list_for_each_entry_safe(wait, next, &link->waiting, in_link)
+	for (left = link->nr_waiting; left && link->nr_waiting; left--) {
+		wait = list_first_entry(&link->waiting, struct mshare_wait,
+					in_link);
+		list_move_tail(&wait->in_link, &link->waiting);
 		if (wait->address >= start && wait->address < end)
 			mshare_wait_cancel(wait);
+		mshare_wait_pause(region, left);
+	}
 	spin_unlock(&region->wait_lock);
 }
 
-/* Who waits looks again: at the mode, and at the deadline. */
-static void mshare_set_fault_mode(struct mshare_region *region,
-				  const struct mshare_fault_mode *mode)
+/* The mode has changed: who waits looks again, also at the deadline. */
+static void mshare_wait_look(struct mshare_region *region, u32 mode)
 {
-	struct mshare_wait *wait, *next;
-
-	lockdep_assert_held(&region->wait_lock);
-	region->fault_mode = *mode;
-	list_for_each_entry_safe(wait, next, &region->waiting, in_region) {
-		if (mode->mode == MSHARE_FAULT_SIGNAL)
-			mshare_wait_cancel(wait);
-		else
-			mshare_wait_wake(wait);
-	}
+	if (mode == MSHARE_FAULT_SIGNAL)
+		mshare_wait_walk(region, 0, ULONG_MAX, MSHARE_PROT_ALL, false);
+	else
+		mshare_wait_walk(region, 0, 0, 0, true);
 }
 
 /* The fds open for writing are counted: without one nobody ends a wait. */
@@ -201,11 +243,15 @@ void mshare_wait_add_writer(struct mshare_region *region)
 void mshare_wait_drop_writer(struct mshare_region *region)
 {
 	const struct mshare_fault_mode mode = { .mode = MSHARE_FAULT_SIGNAL };
+	bool last;
 
 	spin_lock(&region->wait_lock);
-	if (!--region->writers)
-		mshare_set_fault_mode(region, &mode);
+	last = !--region->writers;
+	if (last)
+		region->fault_mode = mode;
 	spin_unlock(&region->wait_lock);
+	if (last)
+		mshare_wait_look(region, mode.mode);
 }
 
 static bool mshare_may_stall_kernel(void)
@@ -250,8 +296,9 @@ long mshare_ioctl_fault_mode(struct mshare_region *region, void __user *arg)
 	if (mode.flags & MSHARE_WAIT_KERNEL && !mshare_may_stall_kernel())
 		return -EPERM;
 	spin_lock(&region->wait_lock);
-	mshare_set_fault_mode(region, &mode);
+	region->fault_mode = mode;
 	spin_unlock(&region->wait_lock);
+	mshare_wait_look(region, mode.mode);
 	return 0;
 }
 
@@ -319,6 +366,7 @@ static void mshare_wait_add(struct mshare_link *link, struct mshare_wait *wait,
 	wait->start = now;
 	list_add_tail(&wait->in_region, &link->region->waiting);
 	list_add_tail(&wait->in_link, &link->waiting);
+	link->region->nr_waiting++;
 	link->nr_waiting++;
 	atomic64_inc(&link->region->waits);
 }
