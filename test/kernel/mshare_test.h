@@ -339,6 +339,21 @@ static inline pid_t fork_on(int cpu)
 	return pid;
 }
 
+/* The state of a process or thread, as in /proc/PID/stat */
+static inline char proc_state(pid_t pid)
+{
+	char path[64], line[256] = "", *p;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	p = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
+	fclose(file);
+	return p ? p[2] : 0;
+}
+
 static inline int nr_cpus(void)
 {
 	return sysconf(_SC_NPROCESSORS_ONLN);

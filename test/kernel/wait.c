@@ -99,20 +99,6 @@ static bool still_waits(struct access *a)
 	return !a->done;
 }
 
-static char proc_state(pid_t pid)
-{
-	char path[64], line[256] = "", *p;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	p = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-	fclose(file);
-	return p ? p[2] : 0;
-}
-
 static const unsigned long sizes[] = { PAGE, CHUNK };	/* of what is closed */
 
 static const struct {

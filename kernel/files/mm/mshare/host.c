@@ -372,37 +372,35 @@ static int mshare_check_file(struct file *file, const struct mshare_create *c,
 }
 
 /*
- * Make and insert the VMA, as mmap_region() does for a current->mm; there is
- * nothing to merge with or to unmap, and nothing private to account.
+ * Make a VMA of the object, as mmap_region() does for a current->mm; there is
+ * nothing to merge with or to unmap, and nothing private to account. Nor is a
+ * lock of the region held: ->mmap() may wait for a server (FUSE, NFS), and that
+ * may have windows. So it sees what it sees from mmap(): a VMA of the caller's mm,
+ * with its mmap_lock held. mshare_insert_vma() takes it to the host.
  */
-static int mshare_insert_vma(struct mshare_region *region, struct file *file,
-			     struct mshare_anon *anon,
-			     const struct mshare_create *c,
-			     unsigned long vm_flags)
+static struct vm_area_struct *mshare_make_vma(struct file *file,
+					      struct mshare_anon *anon,
+					      const struct mshare_create *c,
+					      unsigned long vm_flags)
 {
-	struct mm_struct *host = region->host;
-	unsigned long start = c->region_offset;
+	struct mm_struct *mm = current->mm;
 	struct vm_area_struct *vma;
-	bool writable = false;
 	int err;
 
-	vma = vm_area_alloc(host);
+	vma = vm_area_alloc(mm);
 	if (!vma)
-		return -ENOMEM;
-	vma_set_range(vma, start, start + c->size,
+		return ERR_PTR(-ENOMEM);
+	vma_set_range(vma, c->region_offset, c->region_offset + c->size,
 		      c->flags & MAP_ANONYMOUS ? 0 : c->offset >> PAGE_SHIFT);
 	/* Without VM_SOFTDIRTY every first store to a page would be a fault */
-	vm_flags |= VM_SOFTDIRTY;
+	vm_flags |= VM_SOFTDIRTY | ((vm_flags >> 4) & MSHARE_PROT_ALL);
 	vm_flags_init(vma, vm_flags);
 	vma->vm_page_prot = vm_get_page_prot(vm_flags);
 
+	err = -EINTR;
+	if (mmap_write_lock_killable(mm))
+		goto err_free;
 	if (file) {
-		if (is_shared_maywrite(vm_flags)) {
-			err = mapping_map_writable(file->f_mapping);
-			if (err)
-				goto err_free;
-			writable = true;
-		}
 		vma->vm_file = get_file(file);
 		err = mmap_file(file, vma);
 	} else {
@@ -411,6 +409,7 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 			err = -ENOMEM;
 		vma->vm_private_data = anon;
 	}
+	mmap_write_unlock(mm);
 	if (err)
 		goto err_file;
 
@@ -419,30 +418,46 @@ static int mshare_insert_vma(struct mshare_region *region, struct file *file,
 	if (vma_is_anonymous(vma) ||
 	    vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP | VM_LOCKED))
 		goto err_close;
-
-	/* hugetlb's, against mremap(). It would keep pieces from merging. */
-	vm_flags_clear(vma, VM_DONTEXPAND);
-	err = insert_vm_struct(host, vma);
-	if (err)
-		goto err_close;
-	vm_flags_set(vma, mshare_hostmm_vm_flags(vma));
-	vm_stat_account(host, vma->vm_flags, vma_pages(vma));
-	vma_set_page_prot(vma);
-	khugepaged_enter_vma(vma, vma->vm_flags);
-	if (writable)
-		mapping_unmap_writable(file->f_mapping);
-	return 0;
+	return vma;
 
 err_close:
 	vma_close(vma);
 err_file:
 	if (vma->vm_file)
 		fput(vma->vm_file);
-	if (writable)
-		mapping_unmap_writable(file->f_mapping);
 err_free:
 	vm_area_free(vma);
-	return err;
+	return ERR_PTR(err);
+}
+
+/* It was not inserted. ->close() may wait as ->mmap() may. */
+static void mshare_drop_vma(struct vm_area_struct *vma)
+{
+	vma_close(vma);
+	fput(vma->vm_file);
+	vm_area_free(vma);
+}
+
+/* Let it be the host's, with rights @prot; nothing is mapped in its place. */
+static int mshare_insert_vma(struct mshare_region *region,
+			     struct vm_area_struct *vma, unsigned long prot)
+{
+	struct mm_struct *host = region->host;
+	int err;
+
+	/* Whether it is locked was told by the mm that it was of */
+	vma->vm_mm = host;
+	vma->vm_lock_seq = UINT_MAX;
+	/* VM_DONTEXPAND is hugetlb's, against mremap(): pieces would not merge */
+	vm_flags_init(vma, (vma->vm_flags & ~(VM_DONTEXPAND | MSHARE_PROT_ALL)) |
+			   prot | mshare_hostmm_vm_flags(vma));
+	err = insert_vm_struct(host, vma);
+	if (err)
+		return err;
+	vm_stat_account(host, vma->vm_flags, vma_pages(vma));
+	vma_set_page_prot(vma);
+	khugepaged_enter_vma(vma, vma->vm_flags);
+	return 0;
 }
 
 /*
@@ -472,15 +487,23 @@ static int mshare_open_edge(struct mshare_region *region, unsigned long offset,
 	return 0;
 }
 
-/* Map the object; region->lock and the host's mmap_lock are held. */
-static int mshare_map_object(struct mshare_region *region, struct file *file,
-			     struct mshare_anon *anon,
-			     const struct mshare_create *c,
-			     unsigned long vm_flags)
+static bool mshare_anything_in(struct mshare_region *region,
+			       unsigned long start, unsigned long end)
 {
-	unsigned long start = c->region_offset, end = start + c->size;
-	unsigned long prot = calc_vm_prot_bits(c->prot, 0);
-	unsigned long ceiling = (vm_flags >> 4) & MSHARE_PROT_ALL;
+	return start < end && find_vma_intersection(region->host, start, end);
+}
+
+/*
+ * Map the object by *@new, which is NULL afterwards if it is the host's, or was;
+ * region->lock and the host's mmap_lock are held.
+ */
+static int mshare_map_object(struct mshare_region *region,
+			     struct vm_area_struct **new,
+			     unsigned long prot)
+{
+	unsigned long start = (*new)->vm_start, end = (*new)->vm_end;
+	unsigned long ceiling = mshare_vma_ceiling(*new);
+	struct mshare_anon *anon = mshare_vma_anon(*new);
 	unsigned long tables = anon && anon->reserved ? 0 :
 			       ((end - start) >> PUD_SHIFT) * PAGE_SIZE;
 	unsigned long addr, mid = start, mid_end = end;
@@ -488,7 +511,7 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	struct vm_area_struct *vma;
 	int err;
 
-	if (find_vma_intersection(region->host, start, end))
+	if (mshare_anything_in(region, start, end))
 		return -EEXIST;
 	if (region->host->map_count >= sysctl_max_map_count)
 		return -ENOMEM;
@@ -517,10 +540,10 @@ static int mshare_map_object(struct mshare_region *region, struct file *file,
 	 * a chunk later is one store; only in a chunk that is shared with
 	 * others, under another protection, the VMA carries what was asked.
 	 */
-	vm_flags |= head || tail ? prot : ceiling;
-	err = mshare_insert_vma(region, file, anon, c, vm_flags);
+	err = mshare_insert_vma(region, *new, head || tail ? prot : ceiling);
 	if (err)
 		goto out;
+	*new = NULL;
 	err = mshare_alloc_tables(region, start, end);
 	if (!err && (head || tail)) {
 		if (head)
@@ -582,6 +605,20 @@ static int mshare_check_create(struct mshare_region *region,
 	return 0;
 }
 
+/* Is nothing mapped where the object shall be? */
+static int mshare_check_free(struct mshare_region *region,
+			     const struct mshare_create *c)
+{
+	bool taken;
+
+	if (mmap_read_lock_killable(region->host))
+		return -EINTR;
+	taken = mshare_anything_in(region, c->region_offset,
+				   c->region_offset + c->size);
+	mmap_read_unlock(region->host);
+	return taken ? -EEXIST : 0;
+}
+
 /* As mmap(MAP_ANONYMOUS | MAP_HUGETLB); the pages are reserved by ->mmap(). */
 static struct file *mshare_huge_file(const struct mshare_create *c,
 				     struct mshare_anon *anon)
@@ -634,11 +671,13 @@ static struct file *mshare_huge_file(const struct mshare_create *c,
 int mshare_host_create(struct mshare_region *region,
 		       const struct mshare_create *c)
 {
-	unsigned long prot = c->prot;
+	unsigned long prot = c->prot, vm_prot = calc_vm_prot_bits(prot, 0);
 	unsigned long vm_flags = VM_SHARED | VM_MAYSHARE | VM_MAYREAD |
 				 VM_MAYWRITE | VM_MAYEXEC;
 	struct mshare_anon *anon = NULL;
+	struct vm_area_struct *vma;
 	struct file *file = NULL;
+	bool writable = false;
 	int err;
 
 	err = mshare_check_create(region, c);
@@ -655,7 +694,7 @@ int mshare_host_create(struct mshare_region *region,
 		if (!file)
 			return -EBADF;
 		/* The seals look at what is asked for now */
-		vm_flags |= calc_vm_prot_bits(prot, 0);
+		vm_flags |= vm_prot;
 		err = mshare_check_file(file, c, &vm_flags);
 		vm_flags &= ~MSHARE_PROT_ALL;
 		if (err)
@@ -668,7 +707,7 @@ int mshare_host_create(struct mshare_region *region,
 	if (security_mmap_file(file, (vm_flags >> 4) & MSHARE_PROT_ALL,
 			       MAP_SHARED))
 		vm_flags = (vm_flags & ~(MSHARE_PROT_ALL << 4)) |
-			   calc_vm_prot_bits(prot, 0) << 4;
+			   vm_prot << 4;
 
 	if (!file) {
 		bool huge = c->flags & MAP_HUGETLB;
@@ -685,19 +724,40 @@ int mshare_host_create(struct mshare_region *region,
 		}
 	}
 
-	err = -EINTR;
-	if (mutex_lock_killable(&region->lock))
+	/* Before ->mmap() has reserved anything in vain. It is asked again. */
+	err = mshare_check_free(region, c);
+	if (err)
 		goto out_anon;
-	if (!mmap_write_lock_killable(region->host)) {
-		err = mshare_map_object(region, file, anon, c, vm_flags);
-		mmap_write_unlock(region->host);
+	if (file && is_shared_maywrite(vm_flags)) {
+		err = mapping_map_writable(file->f_mapping);
+		if (err)
+			goto out_anon;
+		writable = true;
 	}
-	mutex_unlock(&region->lock);
+	vma = mshare_make_vma(file, anon, c, vm_flags);
+	if (IS_ERR(vma)) {
+		err = PTR_ERR(vma);
+		goto out_writable;
+	}
+
+	err = -EINTR;
+	if (!mutex_lock_killable(&region->lock)) {
+		if (!mmap_write_lock_killable(region->host)) {
+			err = mshare_map_object(region, &vma, vm_prot);
+			mmap_write_unlock(region->host);
+		}
+		mutex_unlock(&region->lock);
+	}
+	if (vma)
+		mshare_drop_vma(vma);
 	mshare_host_account(region);
 	/* Best effort, as mmap(MAP_POPULATE): what fails, faults later */
 	if (!err && c->flags & MAP_POPULATE)
 		mshare_populate(region, c->region_offset,
 				c->region_offset + c->size, VM_READ);
+out_writable:
+	if (writable)
+		mapping_unmap_writable(file->f_mapping);
 out_anon:
 	if (err && anon) {
 		mshare_anon_free_one(region, anon);
@@ -707,12 +767,6 @@ out_file:
 	if (file)
 		fput(file);
 	return err;
-}
-
-static bool mshare_anything_in(struct mshare_region *region,
-			       unsigned long start, unsigned long end)
-{
-	return start < end && find_vma_intersection(region->host, start, end);
 }
 
 /*
