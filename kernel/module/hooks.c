@@ -581,7 +581,6 @@ static int hook_mbind_range(struct vma_iterator *vmi,
 			    unsigned long end, struct mempolicy *policy)
 {
 	int idx = srcu_read_lock(&mshare_hook_srcu);
-	struct vm_area_struct part = *vma;
 	int err;
 
 	*prev = vma;

@@ -6,6 +6,7 @@
  * trampoline of a static call. So calls are direct: no retpoline, and nothing
  * for IBT to object to. All are found before anything is done, or none is used.
  */
+#include <linux/binfmts.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/khugepaged.h>
@@ -60,10 +61,18 @@ static unsigned long mshare_no_lookup(const char *name)
 
 DEFINE_STATIC_CALL(mshare_lookup, mshare_no_lookup);
 
-/* The address of any symbol of the kernel, or 0. */
+/*
+ * The address of any symbol of the kernel, or 0. Programs of 32 bits have an
+ * elf_core_dump() of the same name: the format tells which is that of 64.
+ */
 unsigned long mshare_symbol(const char *name)
 {
-	return static_call(mshare_lookup)(name);
+	struct linux_binfmt *elf;
+
+	if (strcmp(name, "elf_core_dump"))
+		return static_call(mshare_lookup)(name);
+	elf = (void *)static_call(mshare_lookup)("elf_format");
+	return elf ? (unsigned long)elf->core_dump : 0;
 }
 
 /* kallsyms_lookup_name() is not exported either, but a kprobe tells where it is. */
