@@ -644,7 +644,7 @@ struct mshare_hook {
 /*
  * No hook stands for: 0001 (what it gives is in compat.h), 0002 (links.c and
  * hostmm.c), 0007, 0009 and 0016 (hostmm.c), 0011 (batch.c), 0013
- * (documentation), 0019 (nothing stands for it).
+ * and 0020 (documentation), 0019 (nothing stands for it).
  */
 #define HOOK(number, name, by, ...) {					\
 	.patch = number,						\
