@@ -114,4 +114,44 @@ if ($provider eq 'mshare')
 	  if $node->pg_version < 18;
 }
 
+# Reads that reach memory in other ways than through the page cache: they are seen by no
+# wait, so that with provider mshare nothing is closed. With mprotect a process closes its
+# own buffers between its own system calls, which io_uring's reads outlive.
+for my $way ([ 16, "debug_io_direct = 'data'" ], [ 18, "io_method = 'io_uring'" ])
+{
+	my ($since, $setting) = @$way;
+	next if $node->pg_version < $since;
+	my ($name) = $setting =~ /(\w+)/;
+	my $allowed = $provider eq 'mprotect' && $name ne 'io_method';
+
+	$node->append_conf('postgresql.conf', "pg_mshare.debug_kernel_waits = all\npg_mshare.debug_torn_reads = off\n$setting");
+	$node->stop;
+	SKIP:
+	{
+		skip "no server with $setting here", 1 unless $node->start(fail_ok => 1);
+		isnt(kernel_waits($node), 'all', "$setting: reads do not wait");
+		my ($rc, $out, $err) = $node->psql('postgres', 'SELECT pg_mshare_flip()');
+		if (!$allowed)
+		{
+			like($err, qr/ERROR:  buffers cannot be closed while reads from disk do not wait/, '... so that nothing is closed');
+			$node->append_conf('postgresql.conf', 'pg_mshare.debug_torn_reads = on');
+			$node->restart;
+		}
+		my $count = storm(10);
+		cmp_ok($count->{good}, '>', 50, '... reads go on');
+		if ($allowed)
+		{
+			is($count->{torn} + $count->{wrong}, 0, '... none looks like damage, or has a wrong answer');
+		}
+		else
+		{
+			my $bad = $count->{torn} + $count->{failed} + $count->{wrong};
+			cmp_ok($bad, '>', 0, "control: else they fail, or look like damage: $bad");
+		}
+		$node->stop;
+	}
+	$node->append_conf('postgresql.conf', "$name = " . ($name eq 'io_method' ? 'worker' : "''"));
+	$node->start unless defined $node->{_pid};
+}
+
 done_testing();
