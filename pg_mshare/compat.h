@@ -10,8 +10,8 @@
 #ifndef PG_MSHARE_COMPAT_H
 #define PG_MSHARE_COMPAT_H
 
-#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
-#error "pg_mshare supports PostgreSQL 15 to 18; build it with the pg_config of one of these, e.g. make PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config"
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
+#error "pg_mshare supports PostgreSQL 15 to 19; build it with the pg_config of one of these, e.g. make PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config"
 #endif
 
 #ifdef EXEC_BACKEND
@@ -49,6 +49,51 @@
 #define buftag_pin(tag, buffer) \
 	ReadRecentBuffer(BufTagGetRelFileLocator(tag), BufTagGetForkNum(tag), \
 					 (tag)->blockNum, buffer)
+#endif
+
+/*
+ * The state of a buffer.  From 19 on a pin may go while its header is locked, and
+ * whoever unlocks it tells what changes; the content's lock is in the state, and whoever
+ * writes a page holds one that lets no hint bits be set.  There is no list of free
+ * buffers.
+ */
+#if PG_VERSION_NUM < 190000
+typedef uint32 BufferState;
+#define buffer_state(header) pg_atomic_read_u32(&(header)->state)
+#define buffer_state_init(header, value) pg_atomic_write_u32(&(header)->state, value)
+#define buffer_unlock_header(header, old_state) UnlockBufHdr(header, old_state)
+#define buffer_unlock_header_with(header, old_state, unset_bits, refcount_change) \
+	UnlockBufHdr(header, ((old_state) & ~(unset_bits)) + BUF_REFCOUNT_ONE * (refcount_change))
+#define buffer_lock_for_flush(header) \
+	LWLockConditionalAcquire(BufferDescriptorGetContentLock(header), LW_SHARED)
+#define buffer_unlock_content(header) \
+	LWLockRelease(BufferDescriptorGetContentLock(header))
+#else
+typedef uint64 BufferState;
+#define buffer_state(header) pg_atomic_read_u64(&(header)->state)
+#define buffer_state_init(header, value) pg_atomic_write_u64(&(header)->state, value)
+#define buffer_unlock_header(header, old_state) UnlockBufHdr(header)
+#define buffer_unlock_header_with(header, old_state, unset_bits, refcount_change) \
+	UnlockBufHdrExt(header, old_state, 0, unset_bits, refcount_change)
+#define buffer_lock_for_flush(header) \
+	ConditionalLockBuffer(BufferDescriptorGetBuffer(header))
+#define buffer_unlock_content(header) \
+	LockBuffer(BufferDescriptorGetBuffer(header), BUFFER_LOCK_UNLOCK)
+#define StrategyFreeBuffer(header) ((void) (header))
+#endif
+
+/* How far the hand that looks for a buffer to reuse has come when none is free any more */
+#if PG_VERSION_NUM < 190000
+#define free_buffers_passed() 0
+#else
+#define free_buffers_passed() ((uint64) NBuffers)
+#endif
+
+/* What a signal handler passes to another */
+#if PG_VERSION_NUM < 190000
+#define SIGNAL_PASSED postgres_signal_arg
+#else
+#define SIGNAL_PASSED postgres_signal_arg, pg_siginfo
 #endif
 
 /* The process of a virtual transaction, NULL: it has gone */

@@ -135,10 +135,12 @@ counters_reads_since(void)
 	uint64		hand = StrategySyncStart(&passes, NULL);
 	uint64		reads = all_reads();
 	uint64		reads_before = pg_atomic_exchange_u64(&counters->reads_before, reads);
+	uint64		hand_before;
 	int64		since = reads_before > 0 ? reads - reads_before : 1;
 
 	hand += (uint64) passes * NBuffers;
-	if (pg_atomic_exchange_u64(&counters->hand_before, hand) == hand && since <= NBuffers)
+	hand_before = pg_atomic_exchange_u64(&counters->hand_before, hand);
+	if ((hand == hand_before || hand <= free_buffers_passed()) && since <= NBuffers)
 		return 0;
 	return Max(since, 0);
 }

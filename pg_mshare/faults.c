@@ -68,7 +68,7 @@ header_is_locked(int buffer)
 
 	for (int i = 0; i < HEADER_LOCK_LOOKS; i++)
 	{
-		if (!(pg_atomic_read_u32(&header->state) & BM_LOCKED))
+		if (!(buffer_state(header) & BM_LOCKED))
 			return false;
 		pg_spin_delay();
 	}
@@ -139,7 +139,7 @@ fault_name_block(Fault *fault)
 	BufferDesc *header = GetBufferDescriptor(fault->buffer);
 
 	fault->tag = header->tag;
-	fault->holds_block = (pg_atomic_read_u32(&header->state) & BM_TAG_VALID) &&
+	fault->holds_block = (buffer_state(header) & BM_TAG_VALID) &&
 		fault->tag.forkNum >= 0 && fault->tag.forkNum <= MAX_FORKNUM;
 }
 

@@ -1358,7 +1358,7 @@ static void
 worker_quit(SIGNAL_ARGS)
 {
 	fault_mode_stop();
-	SignalHandlerForCrashExit(postgres_signal_arg);
+	SignalHandlerForCrashExit(SIGNAL_PASSED);
 }
 
 void

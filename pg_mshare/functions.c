@@ -24,6 +24,7 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "pg_mshare.h"
 
@@ -421,7 +422,7 @@ relation_ranges(Relation relation, PoolProtection protection, int *nranges,
 	for (int buffer = 0; buffer < NBuffers && *nranges <= limit; buffer++)
 	{
 		BufferDesc *header = GetBufferDescriptor(buffer);
-		uint32		state;
+		BufferState state;
 		bool		found;
 
 		/* Most are not, and to see that takes no lock. */
@@ -429,7 +430,7 @@ relation_ranges(Relation relation, PoolProtection protection, int *nranges,
 			continue;
 		state = LockBufHdr(header);
 		found = (state & BM_TAG_VALID) && buffer_is_of(header, tags, ntags);
-		UnlockBufHdr(header, state);
+		buffer_unlock_header(header, state);
 		if (!found)
 			continue;
 

@@ -272,23 +272,20 @@ give_back(int first, int end)
 
 /* The header is locked, and nobody has the buffer pinned. */
 static void
-take(BufferDesc *header, uint32 state)
+take(BufferDesc *header, BufferState state)
 {
 	ClearBufferTag(&header->tag);
-	state &= ~(BUF_FLAG_MASK | BUF_USAGECOUNT_MASK);
-	state += BUF_REFCOUNT_ONE;
-	UnlockBufHdr(header, state);
+	buffer_unlock_header_with(header, state, BUF_FLAG_MASK | BUF_USAGECOUNT_MASK, 1);
 }
 
 static void
 take_into_use(int buffer)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
-	uint32		state = LockBufHdr(header);
+	BufferState state = LockBufHdr(header);
 
 	Assert(BUF_STATE_GET_REFCOUNT(state) == 1 && !(state & BM_TAG_VALID));
-	state -= BUF_REFCOUNT_ONE;
-	UnlockBufHdr(header, state);
+	buffer_unlock_header_with(header, state, 0, -1);
 	note_retired(buffer, false);
 	StrategyFreeBuffer(header);
 }
@@ -301,18 +298,17 @@ static void
 flush(int buffer)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
-	LWLock	   *content = BufferDescriptorGetContentLock(header);
-	uint32		state = LockBufHdr(header);
+	BufferState state = LockBufHdr(header);
 	BufferTag	tag = header->tag;
 
-	UnlockBufHdr(header, state);
+	buffer_unlock_header(header, state);
 	if ((state & (BM_TAG_VALID | BM_VALID | BM_DIRTY)) != (BM_TAG_VALID | BM_VALID | BM_DIRTY) ||
 		!buftag_pin(&tag, buffer + 1))
 		return;
-	if (LWLockConditionalAcquire(content, LW_SHARED))
+	if (buffer_lock_for_flush(header))
 	{
 		FlushOneBuffer(buffer + 1);
-		LWLockRelease(content);
+		buffer_unlock_content(header);
 	}
 	ReleaseBuffer(buffer + 1);
 }
@@ -325,7 +321,7 @@ static bool
 retire(int buffer, int64 patience_ends, ResizeResult *result)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
-	uint32		state = LockBufHdr(header);
+	BufferState state = LockBufHdr(header);
 	BufferTag	tag = header->tag;
 	int64		end;
 	uint32		hash;
@@ -337,14 +333,14 @@ retire(int buffer, int64 patience_ends, ResizeResult *result)
 		/* One that is pinned is about to hold a block. */
 		if (BUF_STATE_GET_REFCOUNT(state) > 0)
 		{
-			UnlockBufHdr(header, state);
+			buffer_unlock_header(header, state);
 			return false;
 		}
 		take(header, state);
 		note_retired(buffer, true);
 		return true;
 	}
-	UnlockBufHdr(header, state);
+	buffer_unlock_header(header, state);
 	if (patience_ends == 0 && (BUF_STATE_GET_REFCOUNT(state) > 0 || (state & BM_DIRTY)))
 		return false;
 
@@ -357,7 +353,7 @@ retire(int buffer, int64 patience_ends, ResizeResult *result)
 		state = LockBufHdr(header);
 		if (!(state & BM_TAG_VALID) || !BufferTagsEqual(&header->tag, &tag))
 		{
-			UnlockBufHdr(header, state);
+			buffer_unlock_header(header, state);
 			break;
 		}
 		if (BUF_STATE_GET_REFCOUNT(state) == 0 && !(state & BM_DIRTY))
@@ -369,7 +365,7 @@ retire(int buffer, int64 patience_ends, ResizeResult *result)
 			done = true;
 			break;
 		}
-		UnlockBufHdr(header, state);
+		buffer_unlock_header(header, state);
 		if (monotonic_us() >= end)
 			break;
 		if (state & BM_DIRTY)
@@ -389,18 +385,18 @@ static bool
 is_pinned_by_us(int buffer)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
-	uint32		state = LockBufHdr(header);
+	BufferState state = LockBufHdr(header);
 	BufferTag	tag = header->tag;
 	bool		by_us;
 
-	UnlockBufHdr(header, state);
+	buffer_unlock_header(header, state);
 	if (!(state & BM_TAG_VALID) || BUF_STATE_GET_REFCOUNT(state) != 1 ||
 		!buftag_pin(&tag, buffer + 1))
 		return false;
-	state = pg_atomic_read_u32(&header->state);
+	state = buffer_state(header);
 	by_us = BUF_STATE_GET_REFCOUNT(state) == 1;
 	ReleaseBuffer(buffer + 1);
-	state = pg_atomic_read_u32(&header->state);
+	state = buffer_state(header);
 	return by_us && BUF_STATE_GET_REFCOUNT(state) == 1;
 }
 
@@ -618,7 +614,7 @@ shrink(const Request *request, bool insist, ResizeResult *result)
 			for (int i = find(false, first, end); i < end; i = find(false, i + 1, end))
 			{
 				CHECK_FOR_INTERRUPTS();
-				if (pg_atomic_read_u32(&GetBufferDescriptor(i)->state) & BM_DIRTY)
+				if (buffer_state(GetBufferDescriptor(i)) & BM_DIRTY)
 					flush(i);
 			}
 			if (!step_begin(request))
@@ -709,11 +705,11 @@ static void
 append_buffer(StringInfo text, int buffer)
 {
 	BufferDesc *header = GetBufferDescriptor(buffer);
-	uint32		state = LockBufHdr(header);
+	BufferState state = LockBufHdr(header);
 	BufferTag	tag = header->tag;
 	Oid			relation = InvalidOid;
 
-	UnlockBufHdr(header, state);
+	buffer_unlock_header(header, state);
 	if (!(state & BM_TAG_VALID))
 	{
 		appendStringInfo(text, "Buffer %d is being filled. ", buffer + 1);
@@ -893,7 +889,7 @@ resize_startup(void)
 		 i = find(false, i + 1, NBuffers))
 		note_retired(i, true);
 	for (int i = find(true, 0, NBuffers); i < NBuffers; i = find(true, i + 1, NBuffers))
-		pg_atomic_write_u32(&GetBufferDescriptor(i)->state, BUF_REFCOUNT_ONE);
+		buffer_state_init(GetBufferDescriptor(i), BUF_REFCOUNT_ONE);
 
 	if (shared->target == NBuffers)
 		return;

@@ -23,7 +23,7 @@ cmp_ok(scalar server_pids($node), '>=', 8, 'postmaster, logger, auxiliary proces
 my (undef, $unattached) = pids_by_mapping($node, $address, $bytes, qr/./);
 is_deeply($unattached, [], 'all of them map the pool at one address');
 is( $node->safe_psql('postgres',
-		"SELECT count(*) FROM pg_mshare_backends WHERE backend_type IN ('postmaster', 'logger') AND attached"),
+		"SELECT count(*) FROM pg_mshare_backends WHERE backend_type IN ('postmaster', 'logger', 'syslogger') AND attached"),
 	2, 'pg_mshare_backends knows the postmaster and the logger');
 is($node->safe_psql('postgres', 'SELECT bool_and(attached) FROM pg_mshare_backends'),
 	't', 'and calls all processes attached');
