@@ -156,6 +156,24 @@ memory_check_huge_cgroup(Size bytes)
 	return false;
 }
 
+/* For ereport(): would so much more be above the limit on address space? */
+static bool
+errhint_address_space(Size bytes)
+{
+	struct rlimit limit;
+	uint64		used = 0;
+
+	read_number("/proc/self/statm", NULL, &used);
+	used *= sysconf(_SC_PAGESIZE);
+	if (getrlimit(RLIMIT_AS, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+		used + bytes <= limit.rlim_cur)
+		return false;
+	errdetail("The limit on address space is %zu kB.",
+			  (Size) limit.rlim_cur / 1024);
+	errhint("Start the server with \"ulimit -v unlimited\" (LimitAS=infinity under systemd), or reduce shared_buffers.");
+	return true;
+}
+
 /*
  * For ereport(): why that much memory was refused with ENOMEM.  "by_mmap": address
  * space was asked for too.
@@ -163,20 +181,11 @@ memory_check_huge_cgroup(Size bytes)
 int
 memory_errhint(Size bytes, bool by_mmap)
 {
-	struct rlimit limit;
 	struct sysinfo system;
 	uint64		mode = 0;
-	uint64		used = 0;
 
-	read_number("/proc/self/statm", NULL, &used);
-	used *= sysconf(_SC_PAGESIZE);
-	if (by_mmap && getrlimit(RLIMIT_AS, &limit) == 0 &&
-		limit.rlim_cur != RLIM_INFINITY && used + bytes > limit.rlim_cur)
-	{
-		errdetail("The limit on address space is %zu kB.",
-				  (Size) limit.rlim_cur / 1024);
-		return errhint("Start the server with \"ulimit -v unlimited\" (LimitAS=infinity under systemd), or reduce shared_buffers.");
-	}
+	if (by_mmap && errhint_address_space(bytes))
+		return 0;
 
 	if (read_number("/proc/sys/vm/overcommit_memory", NULL, &mode) && mode == 2)
 	{
@@ -195,9 +204,9 @@ memory_errhint(Size bytes, bool by_mmap)
 	return errhint("Reduce shared_buffers.");
 }
 
-/* For ereport(): why huge pages were refused */
+/* For ereport(): why huge pages were refused; "by_mmap" as above */
 int
-memory_errhint_huge(Size bytes, int sys_errno)
+memory_errhint_huge(Size bytes, int sys_errno, bool by_mmap)
 {
 	const char *pool_2mb = "/sys/kernel/mm/hugepages/hugepages-2048kB";
 	char		path[MAXPGPATH];
@@ -208,6 +217,9 @@ memory_errhint_huge(Size bytes, int sys_errno)
 
 	if (sys_errno == EOPNOTSUPP || sys_errno == ENODEV)
 		return errhint("This kernel has no huge pages of 2 MB for shared memory. Set huge_pages and pg_mshare.huge_pages to off.");
+
+	if (by_mmap && sys_errno == ENOMEM && errhint_address_space(bytes))
+		return 0;
 
 	limit = Min(cgroup_limit("hugetlb.2MB.rsvd.max", path),
 				cgroup_limit("hugetlb.2MB.max", group));

@@ -232,7 +232,7 @@ extern const char *protection_name(PoolProtection protection);
 extern bool memory_check_cgroup(Size bytes, int elevel);
 extern bool memory_check_huge_cgroup(Size bytes);
 extern int	memory_errhint(Size bytes, bool by_mmap);
-extern int	memory_errhint_huge(Size bytes, int sys_errno);
+extern int	memory_errhint_huge(Size bytes, int sys_errno, bool by_mmap);
 extern uint64 memory_left_on(const char *path);
 extern void memory_prepare_oom(void);
 extern void memory_offer_to_oom_killer(void);

@@ -202,7 +202,7 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 					 on ? errmsg("could not map %zu bytes of huge pages for shared buffers: %m",
 								 size) :
 					 errmsg("pg_mshare: no huge pages for shared buffers: %m"),
-					 memory_errhint_huge(size, sys_errno)));
+					 memory_errhint_huge(size, sys_errno, true)));
 			if (on)
 				return NULL;
 		}

@@ -191,7 +191,7 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 							 size) :
 				 errmsg("pg_mshare: no huge pages for shared buffers: %m"),
 				 sys_errno == ENOSPC ? errhint_mount_size(needed) :
-				 memory_errhint_huge(size, sys_errno)));
+				 memory_errhint_huge(size, sys_errno, false)));
 		if (on)
 			return false;
 	}

@@ -548,7 +548,7 @@ grow(const Request *request)
 					 errmsg("could not get memory for more shared buffers: %m"),
 					 errdetail("%zu kB are in use.", kilobytes(resize_in_use())),
 					 pool_page_size > sysconf(_SC_PAGESIZE) ?
-					 memory_errhint_huge((Size) (request->target - first) * BLCKSZ, sys_errno) : 0));
+					 memory_errhint_huge((Size) (request->target - first) * BLCKSZ, sys_errno, false) : 0));
 		}
 	}
 	return true;

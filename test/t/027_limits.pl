@@ -36,6 +36,21 @@ SKIP:
 	$node->stop;
 }
 
+# ulimit -v, which is met before anything is asked of the huge pages (008_start.pl has the
+# pool in small ones)
+if ($provider eq 'mprotect')
+{
+	$node->start;
+	my ($size) = slurp_file('/proc/' . (server_pids($node))[0] . '/status') =~ /^VmSize:\s+(\d+)/m;
+	$node->stop;
+	$node->append_conf('postgresql.conf', "huge_pages = off\npg_mshare.huge_pages = on");
+	ok(!start_by('prlimit', '--as=' . (($size << 10) - (32 << 20))), 'ulimit -v: a pool in huge pages without addresses does not start');
+	like(said(), qr/FATAL:  could not map \d+ bytes of huge pages for shared buffers: Cannot allocate memory.*DETAIL:  The limit on address space is \d+ kB.*HINT:  Start the server with "ulimit -v unlimited"/s,
+		'... and says why');
+	$node->_update_pid(0);
+	$node->append_conf('postgresql.conf', 'pg_mshare.huge_pages = off');
+}
+
 # strict overcommit
 SKIP:
 {
