@@ -60,7 +60,7 @@ SKIP:
 		'mode=1777,ro' => qr{FATAL:  could not create a region in .*: Read-only file system.*HINT:  The server sees that mount read-only.*add "[^"]*mode=1777,ro" to ReadWritePaths=}s,
 		'mode=1777,nr_regions=1' => qr{FATAL:  could not create a region in .*HINT:  The mount's limit nr_regions= is reached}s);
 
-	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys(%refusals) + 2
+	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys(%refusals) + 4
 	  unless $has_msharefs && -d '/var/tmp/mshare-mode=0700';
 	for my $options (sort keys %refusals)
 	{
@@ -70,7 +70,11 @@ SKIP:
 	# room for the pool, but not for its page tables
 	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=65600k'");
 	like($log, $refusals{'mode=1777,size=1m'}, 'and says why');
-	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'");
+	# huge pages count too
+	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=1m'", 'pg_mshare.huge_pages' => 'on');
+	like($log, qr{FATAL:  could not map 67108864 bytes of huge pages into the region.*DETAIL:  The mount has \d+ kB left, and 65\d\d\d kB are needed, page tables.*HINT:  Reduce shared_buffers, or raise the limit size=}s,
+		'and says why');
+	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'\npg_mshare.huge_pages = off");
 }
 
 # settings of the tested provider
