@@ -13,7 +13,8 @@ my $pool = 64 * $MB;
 
 my $node = mshare_node('resize',
 	init => { allows_streaming => 1, extra => ['--data-checksums'] },
-	conf => "max_prepared_transactions = 5\nmax_wal_size = 4GB\npg_mshare.freeze_timeout = 30s\n");
+	# fewer connections: those allow for 16 buffers each, and 24 MB are to be enough
+	conf => "max_connections = 100\nmax_prepared_transactions = 5\nmax_wal_size = 4GB\npg_mshare.freeze_timeout = 30s\n");
 $node->safe_psql('postgres', "CREATE EXTENSION $_") for qw(pg_prewarm pg_buffercache amcheck);
 
 sub sizes
@@ -42,7 +43,8 @@ sub begin
 	return ($session, $pid);
 }
 
-# A buffer above the target that a cursor in a session keeps pinned, of a table
+# A buffer above the target that a cursor in a session keeps pinned, of a table.  The scan
+# ends with its block: from 18 on those ahead are pinned too.
 sub pin_buffer
 {
 	my ($session, $table, $above) = @_;
@@ -51,7 +53,7 @@ sub pin_buffer
 		ORDER BY bufferid DESC LIMIT 1});
 	$session->query_safe('BEGIN');
 	$session->query_safe('SET LOCAL enable_seqscan = off');
-	$session->query_safe("DECLARE c CURSOR FOR SELECT a FROM $table WHERE ctid >= '($block,1)'");
+	$session->query_safe("DECLARE c CURSOR FOR SELECT a FROM $table WHERE ctid BETWEEN '($block,1)' AND '($block,9)'");
 	$session->query_safe('FETCH 1 FROM c');
 	return $block;
 }
