@@ -64,4 +64,13 @@ ok(start_in_group('400M'), 'and in a larger one it starts again');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pgbench_history'), 200, '... with its data');
 $node->stop;
 
+# if it is not, it may never be used: told, and not refused
+$node->append_conf('postgresql.conf', "pg_mshare.populate = off\nshared_buffers = 1GB");
+$offset = -s $node->logfile;
+ok(start_in_group('400M'), 'a pool larger than the group, not populated, starts');
+like(slurp_file($node->logfile, $offset),
+	qr{WARNING:  the memory cgroup has no room for 1024 MB of shared buffers.*DETAIL:  memory.max of "\Q$group\E" is 400 MB, .*HINT:  Processes will be killed when the buffers are used. Raise memory.max}s,
+	'... with a warning');
+$node->stop;
+
 done_testing();
