@@ -242,15 +242,15 @@ sub prewarm
 sub mapped_mb
 {
 	my ($node, $pid) = @_;
-	my $address = hex status($node, 'address');
-	my ($inside, $kb) = (0, 0);
+	my ($address, $bytes) = split /\|/, status($node, 'address, bytes');
+	my $page = POSIX::sysconf(POSIX::_SC_PAGESIZE());
+	my $wanted = $bytes / $page * 8;
 
-	for (split /\n/, slurp_file("/proc/$pid/smaps"))
-	{
-		$inside = hex($1) <= $address && $address < hex($2) if /^([0-9a-f]+)-([0-9a-f]+) /;
-		$kb += $1 if $inside && /^Rss:\s+(\d+) kB/;
-	}
-	return $kb >> 10;
+	no warnings 'portable';
+	open my $pagemap, '<:raw', "/proc/$pid/pagemap" or die "/proc/$pid/pagemap: $!";
+	sysseek $pagemap, hex($address) / $page * 8, 0 or die "seek: $!";
+	(sysread $pagemap, my $entries, $wanted) == $wanted or die "read: $!";
+	return (grep { $_ >> 63 } unpack 'Q*', $entries) * $page >> 20;
 }
 
 sub shmem_kb
