@@ -126,6 +126,9 @@ typedef uint64 BufferState;
 #define reads_use_io_uring() false
 #endif
 
+/* Do the blocks of shared buffers begin with a page?  With a cache line, before. */
+#define BUFFER_BLOCKS_ARE_PAGES (PG_VERSION_NUM >= 160000)
+
 /* Before 17 all extensions share one wait event. */
 #if PG_VERSION_NUM < 170000
 #define WaitEventExtensionNew(name) PG_WAIT_EXTENSION

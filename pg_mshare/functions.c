@@ -96,21 +96,29 @@ proc_minor_faults(int pid)
 	return faults;
 }
 
-/* Does the process map something at the pool's address?  -1: unreadable */
-static int
-proc_maps_pool(int pid)
+/* The inode of what a process maps at the pool's address, 0: nothing, -1: unreadable */
+static int64
+proc_pool_inode(int pid)
 {
 	char		path[64];
 	char		line[PATH_MAX + 128];
 	FILE	   *file;
-	int			found = 0;
+	int64		found = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	file = fopen(path, "r");
 	if (file == NULL)
 		return -1;
-	while (!found && fgets(line, sizeof(line), file) != NULL)
-		found = strtoull(line, NULL, 16) == (uintptr_t) pool_base;
+	while (found == 0 && fgets(line, sizeof(line), file) != NULL)
+	{
+		unsigned long from;
+		unsigned long to;
+		unsigned long inode;
+
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode) == 3 &&
+			from <= (uintptr_t) pool_base && (uintptr_t) pool_base < to)
+			found = inode;
+	}
 	fclose(file);
 	return found;
 }
@@ -747,13 +755,13 @@ pg_mshare_closings(PG_FUNCTION_ARGS)
 	return result_row(tupdesc, values, nulls);
 }
 
-/* How much of the pool is to be in use, and is */
+/* How much of the pool is to be in use, and is, and where that is */
 Datum
 pg_mshare_size(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc = result_type(fcinfo);
-	Datum		values[2];
-	bool		nulls[2] = {false};
+	Datum		values[3];
+	bool		nulls[3] = {false};
 
 	mshare_require_preload();
 	memset(nulls, provider == NULL, sizeof(nulls));
@@ -761,6 +769,7 @@ pg_mshare_size(PG_FUNCTION_ARGS)
 	{
 		values[0] = Int64GetDatum((int64) resize_target() * BLCKSZ);
 		values[1] = Int64GetDatum((int64) resize_in_use() * BLCKSZ);
+		values[2] = BoolGetDatum(pool_in_place);
 	}
 	return result_row(tupdesc, values, nulls);
 }
@@ -814,10 +823,12 @@ pg_mshare_backends(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ProcessEntry *processes;
 	int			nprocesses;
+	int64		pool_inode;
 
 	mshare_require();
 	InitMaterializedSRF(fcinfo, 0);
 
+	pool_inode = proc_pool_inode(MyProcPid);
 	nprocesses = processes_list(&processes);
 	for (int i = 0; i < nprocesses; i++)
 	{
@@ -825,7 +836,7 @@ pg_mshare_backends(PG_FUNCTION_ARGS)
 		const char *type = process_type(pid);
 		int64		page_table_bytes = proc_status_bytes(pid, "VmPTE");
 		int64		minor_faults = proc_minor_faults(pid);
-		int			attached = proc_maps_pool(pid);
+		int64		inode = proc_pool_inode(pid);
 		Datum		values[5];
 		bool		nulls[5];
 
@@ -837,8 +848,8 @@ pg_mshare_backends(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(page_table_bytes);
 		nulls[3] = minor_faults < 0;
 		values[3] = Int64GetDatum(minor_faults);
-		nulls[4] = attached < 0;
-		values[4] = BoolGetDatum(attached > 0);
+		nulls[4] = inode < 0;
+		values[4] = BoolGetDatum(inode > 0 && inode == pool_inode);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -20,7 +20,8 @@ AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 
 CREATE FUNCTION pg_mshare_size(
 	OUT target bigint,
-	OUT resident bigint)
+	OUT resident bigint,
+	OUT in_place boolean)
 RETURNS record
 AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
 
@@ -42,7 +43,7 @@ SELECT s.*, c.*, z.* FROM pg_mshare_status() s, pg_mshare_closings() c, pg_mshar
 
 COMMENT ON FUNCTION pg_mshare_status() IS 'the pool of shared buffers, for the view of that name';
 COMMENT ON FUNCTION pg_mshare_closings() IS 'what is closed now and counters of closings, for pg_mshare_status';
-COMMENT ON FUNCTION pg_mshare_size() IS 'how much of the pool is in use, for pg_mshare_status';
+COMMENT ON FUNCTION pg_mshare_size() IS 'how much of the pool is in use, and where it is, for pg_mshare_status';
 COMMENT ON FUNCTION pg_mshare_resize(text) IS 'set how much of shared buffers is in use, and give back or take the memory';
 COMMENT ON FUNCTION pg_mshare_flip(text, interval, integer, integer) IS 'close buffers, hold them closed and reopen them';
 COMMENT ON FUNCTION pg_mshare_protect(text, integer, integer) IS 'set the protection of a range of buffers for every process';
@@ -81,6 +82,7 @@ COMMENT ON COLUMN pg_mshare_status.waits_total IS 'accesses to closed buffers th
 COMMENT ON COLUMN pg_mshare_status.failed_reads_total IS 'reads from disk into closed buffers that have failed (counter)';
 COMMENT ON COLUMN pg_mshare_status.target IS 'how much of the pool is to be in use, in bytes';
 COMMENT ON COLUMN pg_mshare_status.resident IS 'how much of it is in use, in bytes';
+COMMENT ON COLUMN pg_mshare_status.in_place IS 'is it in the server''s own shared memory, and not moved';
 
 COMMENT ON VIEW pg_mshare_ranges IS 'ranges of buffers of the same protection';
 COMMENT ON COLUMN pg_mshare_ranges.first_buffer IS 'as in pg_buffercache';

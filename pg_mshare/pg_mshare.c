@@ -3,10 +3,10 @@
  * pg_mshare.c
  *	  Shared buffers in memory whose protection flips for all processes at once.
  *
- * At the start of the server the pool of shared buffers is moved out of the main
- * shared-memory area: the extension maps memory of its own, points BufferBlocks at
- * it, and every process forked later inherits both.  Buffer descriptors, locks and
- * WAL buffers stay where they are.
+ * Where the blocks of shared buffers are whole pages of the server's own shared memory,
+ * they stay there (pool.c).  Elsewhere the pool is moved at the start of the server: the
+ * extension maps memory of its own, points BufferBlocks at it, and every process forked
+ * later inherits both.  Buffer descriptors, locks and WAL buffers stay where they are.
  *
  *	pool.c					the mapping, and the plan of its protection
  *	memory.c				what memory may be had, and why not more
@@ -102,6 +102,7 @@ int			mshare_close_timeout = 250;
 int			mshare_target_size = 0;
 int			mshare_kernel_waits = KERNEL_WAITS_OFF;
 int			mshare_debug_kernel_waits = KERNEL_WAITS_ALL;
+bool		mshare_debug_move_pool = false;
 bool		mshare_debug_torn_reads = false;
 bool		mshare_debug_ignore_header_lock = false;
 int			mshare_debug_max_reclosings = MAX_RECLOSINGS;
@@ -201,6 +202,14 @@ define_settings(void)
 							 "For tests only.",
 							 &mshare_debug_kernel_waits,
 							 KERNEL_WAITS_ALL, kernel_waits_options,
+							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
+							 NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("pg_mshare.debug_move_pool",
+							 "Moves shared buffers though they could stay where they are.",
+							 "For tests only.",
+							 &mshare_debug_move_pool,
+							 false,
 							 PGC_POSTMASTER, GUC_NOT_IN_SAMPLE | GUC_NO_SHOW_ALL,
 							 NULL, NULL, NULL);
 

@@ -81,8 +81,9 @@ typedef struct Provider
 	const char *name;
 
 	/*
-	 * Map at least *bytes and store what was mapped and its page size.  If
-	 * that cannot be done, ereport(elevel) why and return NULL.
+	 * Map at least *bytes, or, if pool_in_place, the server's own blocks, and store
+	 * what was mapped and its page size.  If that cannot be done, ereport(elevel) why
+	 * and return NULL.
 	 */
 	char	   *(*map) (Size *bytes, Size *page_size, int elevel);
 
@@ -167,6 +168,7 @@ extern int	mshare_close_timeout;	/* ms */
 extern int	mshare_target_size; /* buffers */
 extern int	mshare_kernel_waits;	/* what is in force */
 extern int	mshare_debug_kernel_waits;	/* and what is allowed at most */
+extern bool mshare_debug_move_pool;
 extern bool mshare_debug_torn_reads;
 extern bool mshare_debug_ignore_header_lock;
 extern int	mshare_debug_max_reclosings;
@@ -203,8 +205,10 @@ extern PoolControl *pool;
 extern char *pool_base;
 extern Size pool_mapped_bytes;
 extern Size pool_page_size;
+extern bool pool_in_place;
 
 extern void pool_startup(const Provider *wanted, bool fallback);
+extern bool pool_is_attached(void);
 extern bool pool_contains(const void *address);
 extern void pool_range_bytes(const PoolRange *range, Size *offset, Size *size);
 extern uint32 pool_publish(const PoolRange *changes, int nchanges);

@@ -3,8 +3,15 @@
  * pool.c
  *	  The buffer pool's mapping and the plan of its protection.
  *
- * The pool is mapped once, by the postmaster, and lives as long as it does:
- * every child inherits it at the same address, across crash restarts too.  The
+ * The pool stays *in place* where the server's own blocks begin with a page, as they
+ * do from PostgreSQL 16 on, so that its memory is counted once.  What is before it and
+ * behind it in the server's shared memory shares no page with it, and keeps its rights.
+ * That takes pages of 4 KiB: huge ones would be shared with the neighbours.  The server
+ * makes its shared memory anew after a crash, perhaps at another address, and the
+ * syslogger detaches from it, so that this process has no pool.
+ *
+ * Elsewhere the pool is *moved*: it is mapped once, by the postmaster, and lives as long
+ * as it does: every child inherits it at the same address, across crash restarts too.  The
  * syslogger survives such a restart with the old mapping, so a fresh pool each
  * time would leak the whole old one.  Its pages are given back instead.
  *
@@ -35,6 +42,7 @@
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
+#include "storage/ipc.h"
 #include "storage/pg_shmem.h"
 #include "utils/timestamp.h"
 
@@ -54,6 +62,34 @@ PoolControl *pool = NULL;
 char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
 Size		pool_page_size = 0;
+bool		pool_in_place = false;
+
+/* Is pool_base in the server's own shared memory, and has that been detached? */
+static bool base_is_servers = false;
+static volatile sig_atomic_t detached = false;
+
+/* Can the blocks stay where the server has them? */
+static bool
+blocks_can_stay(void)
+{
+	Size		page_size = sysconf(_SC_PAGESIZE);
+
+	return BUFFER_BLOCKS_ARE_PAGES && !mshare_debug_move_pool &&
+		mshare_huge_pages == POOL_HUGE_OFF &&
+		shared_memory_type == SHMEM_TYPE_MMAP &&
+		memory_page_size(BufferBlocks) == page_size &&
+		(uintptr_t) BufferBlocks % page_size == 0 &&
+		(Size) NBuffers * BLCKSZ % page_size == 0;
+}
+
+static char *
+map_by(const Provider *by, int elevel)
+{
+	provider = by;
+	pool_in_place = by == &provider_mprotect && blocks_can_stay();
+	pool_mapped_bytes = (Size) NBuffers * BLCKSZ;
+	return by->map(&pool_mapped_bytes, &pool_page_size, elevel);
+}
 
 /* For ereport(): the server's own area is in huge pages, and most of them stay unused. */
 static int
@@ -72,7 +108,7 @@ errhint_huge_pages(Size bytes)
 static void
 pool_map(const Provider *wanted, bool fallback)
 {
-	Size		bytes = (Size) NBuffers * BLCKSZ;
+	Size		bytes;
 	Size		stock_page_size = memory_page_size(BufferBlocks);
 	PoolControl *control;
 	char	   *base;
@@ -97,19 +133,17 @@ pool_map(const Provider *wanted, bool fallback)
 	control->plans[PLAN_OPEN] = control->plans[0];
 	pool = control;
 
-	provider = wanted;
-	base = wanted->map(&bytes, &pool_page_size, fallback ? LOG : FATAL);
+	base = map_by(wanted, fallback ? LOG : FATAL);
 	if (base == NULL)
-	{
-		provider = &provider_mprotect;
-		base = provider->map(&bytes, &pool_page_size, FATAL);
-	}
-	pool_mapped_bytes = bytes;
+		base = map_by(&provider_mprotect, FATAL);
+	bytes = pool_mapped_bytes;
 	pool_base = base;
+	base_is_servers = base == BufferBlocks;
 
 	ereport(LOG,
-			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p, in pages of %zu kB",
-					provider->name, bytes / (1024 * 1024), base, pool_page_size / 1024),
+			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p, in pages of %zu kB, %s",
+					provider->name, bytes / (1024 * 1024), base, pool_page_size / 1024,
+					pool_in_place ? "where the server has them" : "moved out of the server's own area"),
 			 errdetail(provider == &provider_mshare ?
 					   "All processes share page tables of %zu kB, once all of it is touched." :
 					   "Each process has page tables of its own, of %zu kB once it has touched all of it.",
@@ -147,19 +181,38 @@ pool_reopen(void)
  *
  * Huge pages would go back without that: the reservation of one ends with the page, and
  * whoever is faster has it.  They stay, being of no use to others anyway.
+ *
+ * In place the pool is made anew with the server's shared memory.
  */
 static void
 pool_give_back(void)
 {
 	if (pool_page_size > sysconf(_SC_PAGESIZE))
 		return;
-	if (!provider->advise(0, pool_mapped_bytes, MADV_REMOVE))
+	if (!pool_in_place && !provider->advise(0, pool_mapped_bytes, MADV_REMOVE))
 		ereport(WARNING,
 				(errmsg("could not give back the buffer pool's memory after a crash: %m")));
 	if (mshare_populate &&
 		!provider->advise(0, resize_populated_bytes(), MADV_POPULATE_WRITE))
 		ereport(WARNING,
 				(errmsg("could not populate the buffer pool after a crash: %m")));
+}
+
+/* The postmaster is about to detach from its shared memory. */
+static void
+pool_detach(int code, Datum arg)
+{
+	detached = true;
+}
+
+/*
+ * Does this process have the pool?  In place the logger has not, nor the postmaster
+ * between a crash and the new start.  Async-signal-safe
+ */
+bool
+pool_is_attached(void)
+{
+	return !base_is_servers || (UsedShmemSegAddr != NULL && !detached);
 }
 
 /*
@@ -174,9 +227,16 @@ pool_startup(const Provider *wanted, bool fallback)
 		pool_map(wanted, fallback);
 	else
 	{
+		if (base_is_servers)
+		{
+			pool_base = BufferBlocks;
+			detached = false;
+		}
 		pool_reopen();
 		pool_give_back();
 	}
+	if (base_is_servers)
+		on_shmem_exit(pool_detach, 0);
 
 	/* InitBufferPool() has just pointed it at the server's own area. */
 	BufferBlocks = pool_base;
@@ -186,7 +246,7 @@ pool_startup(const Provider *wanted, bool fallback)
 bool
 pool_contains(const void *address)
 {
-	return (const char *) address >= pool_base &&
+	return pool_is_attached() && (const char *) address >= pool_base &&
 		(const char *) address < pool_base + (Size) NBuffers * BLCKSZ;
 }
 

@@ -295,7 +295,8 @@ after_fork_in_child(void)
 	if (!child_has_pool())
 	{
 		my_slot = NULL;
-		munmap(pool_base, pool_mapped_bytes);
+		if (pool_is_attached())
+			munmap(pool_base, pool_mapped_bytes);
 		return;
 	}
 

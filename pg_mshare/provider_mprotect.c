@@ -6,7 +6,7 @@
  * Works on every kernel, and costs what it must: each process has page tables of
  * its own for the pool, and each has to be interrupted to rewrite them.
  *
- * The pool is anonymous shared memory.  A flip publishes a plan and sends each
+ * The pool is anonymous shared memory, the server's own where the blocks can stay.  A flip publishes a plan and sends each
  * process a real-time signal; the handler calls mprotect() and acknowledges
  * (processes.c).  All that the handler needs is mprotect(), atomics and futexes,
  * and it runs with all signals blocked, so that the mapping and the generation
@@ -45,6 +45,7 @@
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/timestamp.h"
 
 #include "pg_mshare.h"
@@ -72,6 +73,8 @@ apply_all(const PoolRange *ranges, int nranges)
 	const void *handler;
 	int			failed = 0;
 
+	if (!pool_is_attached())
+		return 0;
 	for (int i = 0; i < nranges; i++)
 	{
 		if (ranges[i].protection != POOL_READWRITE && !faults_are_handled(&handler))
@@ -181,7 +184,7 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 {
 	char	   *base = NULL;
 
-	if (mshare_huge_pages != POOL_HUGE_OFF)
+	if (!pool_in_place && mshare_huge_pages != POOL_HUGE_OFF)
 	{
 		Size		size = TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, *bytes);
 
@@ -212,7 +215,7 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 		if (!memory_check_cgroup(*bytes, elevel))
 			return NULL;
 		*page_size = sysconf(_SC_PAGESIZE);
-		base = map_shared(*bytes, 0);
+		base = pool_in_place ? BufferBlocks : map_shared(*bytes, 0);
 	}
 	if (base == NULL)
 	{
@@ -230,7 +233,8 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not populate %zu bytes of shared buffers: %m", *bytes),
 				 errhint("Reduce shared_buffers, or set pg_mshare.populate to off.")));
-		munmap(base, *bytes);
+		if (!pool_in_place)
+			munmap(base, *bytes);
 		return NULL;
 	}
 

@@ -10,6 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = mshare_node('start');
+my $in_place = status($node, 'in_place') eq 't';
 
 # Restart with other settings; what the log says from then on.
 sub restart_with
@@ -88,17 +89,25 @@ like($log, $has_huge_pages ? qr/provider $provider maps 64 MB/ :
 	qr/FATAL:  could not map \d+ bytes of huge pages.*HINT:/s, 'and says so');
 $node->append_conf('postgresql.conf', "pg_mshare.huge_pages = off");
 
-# a limit on address space: mshare needs a window of 512 GiB, mprotect the pool's size
+# a limit on address space: mshare needs a window of 512 GiB, mprotect the pool's size,
+# once, where the pool is in place, and twice where it is moved
 my ($limit, $refusal) = $provider eq 'mshare' ?
 	(64 << 30, qr/FATAL:  could not map a window.*HINT:  Start the server with "ulimit -v unlimited"/s) :
 	(900 << 20, qr/FATAL:  could not map \d+ bytes for shared buffers.*DETAIL:  The limit on address space is 921600 kB.*HINT:  Start the server with "ulimit -v unlimited"/s);
-my $offset = -s $node->logfile;
 $node->stop('fast', fail_ok => 1);
 $node->append_conf('postgresql.conf', "shared_buffers = 512MB\npg_mshare.populate = off");
+if ($in_place)
+{
+	ok(start_limited($node, 'prlimit', "--as=$limit"), 'with a limit on address space a pool in place starts');
+	is(status($node, 'in_place'), 't', '... and is there');
+	$node->stop;
+	$node->append_conf('postgresql.conf', 'pg_mshare.debug_move_pool = on');
+}
+my $offset = -s $node->logfile;
 isnt(system('prlimit', "--as=$limit", $node->installed_command('pg_ctl'),
 		'-D', $node->data_dir, '-l', $node->logfile, '-w', 'start'), 0, 'with a limit on address space it does not start');
 like(slurp_file($node->logfile, $offset), $refusal, 'and says what to do');
-$node->append_conf('postgresql.conf', 'shared_buffers = 64MB');
+$node->append_conf('postgresql.conf', "shared_buffers = 64MB\npg_mshare.debug_move_pool = off");
 
 # a signal that somebody else has
 SKIP:
