@@ -184,7 +184,7 @@ TEST_F(errors, mshare_host_create)
 {
 	int fd, reader = reopen(self->object, O_RDONLY);
 	int writer = reopen(self->object, O_WRONLY), pipes[2];
-	char path[64];
+	char path[64], *own;
 	pid_t pid;
 
 	EXPECT_ERROR(EACCES, create_file(self->region, CHUNK, PAGE, PROT_READ, writer, 0));
@@ -216,6 +216,35 @@ TEST_F(errors, mshare_host_create)
 	EXPECT_ERROR(EINVAL, create_flags(self->region, CHUNK, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
 	EXPECT_ERROR(EINVAL, create_flags(self->region, CHUNK, PMD, RW, MAP_SHARED | MAP_HUGETLB, self->object, 0));
 	EXPECT_ERROR(EINVAL, create_file(self->region, CHUNK, PAGE, RW, self->region, 0));
+
+	own = mmap(NULL, 4 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, own);
+	EXPECT_ERROR(EFAULT, create_from(self->region, CHUNK, 4 * PAGE, RW, own + PAGE));
+	ASSERT_EQ(0, mprotect(own, PAGE, PROT_READ));
+	EXPECT_ERROR(EFAULT, create_from(self->region, CHUNK, 4 * PAGE, RW, own));
+	EXPECT_ERROR(EFAULT, create_from(self->region, CHUNK, PAGE, RW, NULL));
+	EXPECT_ERROR(EINVAL, create_from(self->region, CHUNK, PAGE, RW, own + 1));
+	EXPECT_ERROR(EINVAL, create_flags(self->region, CHUNK, PAGE, RW, MAP_SHARED | MSHARE_FROM_MM, self->object, (unsigned long)own));
+	EXPECT_ERROR(EINVAL, create_flags(self->region, CHUNK, PAGE, RW, anon | MSHARE_FROM_MM, -1, (unsigned long)own));
+	munmap(own, 4 * PAGE);
+	own = mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	EXPECT_ERROR(EINVAL, create_from(self->region, CHUNK, PAGE, RW, own));
+	munmap(own, PAGE);
+	own = mmap(NULL, PAGE, RW, MAP_PRIVATE, self->object, 0);
+	EXPECT_ERROR(EINVAL, create_from(self->region, CHUNK, PAGE, RW, own));
+	munmap(own, PAGE);
+	own = window(self->region, 1, RW);
+	EXPECT_ERROR(EINVAL, create_from(self->region, CHUNK, PAGE, RW, own));
+	munmap(own, SLOT);
+	strcpy(path, "/var/tmp/fileXXXXXX");
+	fd = mkstemp(path);
+	ASSERT_EQ(0, result(ftruncate(fd, PAGE)));
+	own = mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0);
+	EXPECT_ERROR(EINVAL, create_from(self->region, CHUNK, PAGE, RW, own));
+	munmap(own, PAGE);
+	close(fd);
+	unlink(path);
+
 	ASSERT_EQ(0, pipe(pipes));
 	EXPECT_ERROR(ENODEV, create_file(self->region, CHUNK, PAGE, RW, pipes[1], 0));
 	fd = open("/proc/self/status", O_RDONLY);

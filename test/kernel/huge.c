@@ -295,6 +295,28 @@ TEST_F(huge, pieces_do_not_cut_pages)
  * HUGETLB_PMD_PAGE_TABLE_SHARING. A region's table is not theirs: what is
  * taken out of one is not taken out of the other, and views keep theirs.
  */
+TEST_F(huge, memory_of_the_caller)
+{
+	char *own = mmap(NULL, 3 * PMD, RW, HUGE, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, own);
+	own[PMD] = 1;
+	EXPECT_EQ(-EINVAL, create_from(self->region, 0, PMD, RW, own + PAGE));
+	EXPECT_EQ(-EINVAL, create_from(self->region, 0, PAGE, RW, own));
+	EXPECT_EQ(-EINVAL, create_from(self->region, PAGE, PMD, RW, own));
+	ASSERT_EQ(0, create_from(self->region, 0, 2 * PMD, RW, own + PMD));
+	EXPECT_EQ(1, self->p[0]);
+	self->p[PMD] = 2;
+	EXPECT_EQ(2, own[2 * PMD]);
+	/* counted once, and not given back before both have gone */
+	EXPECT_EQ(pool_size() - 3, free_pages() -
+		  figure("/proc/meminfo", "HugePages_Rsvd"));
+	ASSERT_EQ(0, munmap(own, 3 * PMD));
+	EXPECT_EQ(2, self->p[PMD]);
+	EXPECT_GT(pool_size(), free_pages());
+	ASSERT_EQ(0, unmap(self->region, 0, 2 * PMD));
+}
+
 TEST_F(huge, tables_are_not_shared_in_hugetlbs_way)
 {
 	int object = huge_memfd(CHUNK);

@@ -6,6 +6,7 @@
 #include "mshare_test.h"
 
 #include <sys/resource.h>
+#include <sys/shm.h>
 
 FIXTURE(mapping)
 {
@@ -408,6 +409,105 @@ TEST_F(mapping, failed_create_changes_nothing)
 	EXPECT_EQ(PROT_READ, rights(self->p));
 	EXPECT_EQ(-SEGV_MAPERR, rights(self->p + 4 * PAGE));
 	EXPECT_EQ(4 * PAGE, region_stat(self->region).mapped_bytes);
+}
+
+/*
+ * The caller's own memory is the object: what is counted for it is counted once,
+ * and what the region denies, its own mapping still may.
+ */
+TEST_F(mapping, memory_of_the_caller)
+{
+	const size_t size = 32 * MIB;
+	long shmem = meminfo_kb("Shmem"), committed = meminfo_kb("Committed_AS");
+	char *own = mmap(NULL, size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid;
+
+	ASSERT_NE(MAP_FAILED, own);
+	memset(own, 1, size);
+	committed = meminfo_kb("Committed_AS") - committed;
+	EXPECT_LE(31 << 10, committed);
+	committed = meminfo_kb("Committed_AS");
+	ASSERT_EQ(0, create_from(self->region, CHUNK, size - 2 * PAGE, RW, own + PAGE));
+	EXPECT_EQ(size - 2 * PAGE, region_stat(self->region).mapped_bytes);
+	EXPECT_GT(8 << 10, meminfo_kb("Committed_AS") - committed);
+	for (size_t i = 0; i < size - 2 * PAGE; i += PAGE)
+		ASSERT_EQ(1, self->p[CHUNK + i]);
+	EXPECT_EQ(-SEGV_MAPERR, rights(self->p + CHUNK + size - 2 * PAGE));
+	EXPECT_GT(shmem + (40 << 10), meminfo_kb("Shmem"));
+
+	pid = fork();
+	if (pid == 0) {
+		self->p[CHUNK] = 2;
+		own[2 * PAGE] = 3;
+		_exit(0);
+	}
+	EXPECT_EQ(0, child_status(pid));
+	EXPECT_EQ(2, own[PAGE]);
+	EXPECT_EQ(3, self->p[CHUNK + PAGE]);
+	EXPECT_EQ(1, own[0]);
+
+	ASSERT_EQ(0, protect(self->region, CHUNK, size - 2 * PAGE, PROT_READ));
+	EXPECT_EQ(PROT_READ, rights(self->p + CHUNK));
+	EXPECT_EQ(RW, rights(own + PAGE));
+
+	/* The memory is where it is mapped, be it there or here */
+	ASSERT_EQ(0, madvise(own + PAGE, PAGE, MADV_REMOVE));
+	EXPECT_EQ(0, self->p[CHUNK]);
+	ASSERT_EQ(0, munmap(own, size));
+	EXPECT_EQ(3, self->p[CHUNK + PAGE]);
+	EXPECT_LE(shmem + (31 << 10), meminfo_kb("Shmem"));
+	ASSERT_EQ(0, unmap(self->region, CHUNK, size));
+}
+
+TEST_F(mapping, system_v_memory_of_the_caller)
+{
+	int id = shmget(IPC_PRIVATE, 4 * PAGE, IPC_CREAT | 0600);
+	struct shmid_ds ds;
+	char *own;
+
+	ASSERT_LE(0, id);
+	own = shmat(id, NULL, 0);
+	ASSERT_NE(MAP_FAILED, own);
+	ASSERT_EQ(0, create_from(self->region, 0, 4 * PAGE, RW, own));
+	own[PAGE] = 1;
+	EXPECT_EQ(1, self->p[PAGE]);
+	ASSERT_EQ(0, shmctl(id, IPC_RMID, NULL));
+	ASSERT_EQ(0, shmdt(own));
+	/* the region is attached, too */
+	ASSERT_EQ(0, shmctl(id, IPC_STAT, &ds));
+	EXPECT_EQ(1, ds.shm_nattch);
+	EXPECT_EQ(1, self->p[PAGE]);
+	ASSERT_EQ(0, unmap(self->region, 0, 4 * PAGE));
+	EXPECT_EQ(-1, shmctl(id, IPC_STAT, &ds));
+}
+
+TEST_F(mapping, rights_of_the_caller)
+{
+	char path[64];
+	int object = memfd(4 * PAGE), reader;
+	char *own;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", object);
+	reader = open(path, O_RDONLY);
+	ASSERT_LE(0, reader);
+	own = mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, reader, 0);
+	ASSERT_NE(MAP_FAILED, own);
+	EXPECT_EQ(-EACCES, create_from(self->region, 0, 4 * PAGE, RW, own));
+	ASSERT_EQ(0, create_from(self->region, 0, 4 * PAGE, PROT_READ, own));
+	EXPECT_EQ(-EACCES, protect(self->region, 0, 4 * PAGE, RW));
+	EXPECT_EQ(PROT_READ, rights(self->p));
+	ASSERT_EQ(0, munmap(own, 4 * PAGE));
+
+	/* Its protection now is not its ceiling, as to mprotect() */
+	own = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_SHARED, object, 0);
+	ASSERT_NE(MAP_FAILED, own);
+	ASSERT_EQ(0, create_from(self->region, CHUNK, PAGE, RW, own + 3 * PAGE));
+	self->p[CHUNK] = 7;
+	EXPECT_EQ(1, pread(object, path, 1, 3 * PAGE));
+	EXPECT_EQ(7, path[0]);
+	ASSERT_EQ(0, munmap(own, 4 * PAGE));
+	close(reader);
+	close(object);
 }
 
 TEST_F(mapping, memory_goes_with_its_mapping)

@@ -145,6 +145,14 @@ static inline int create_file(int region, __u64 at, __u64 size, int prot,
 	return create_flags(region, at, size, prot, MAP_SHARED, fd, offset);
 }
 
+/* What this process has mapped */
+static inline int create_from(int region, __u64 at, __u64 size, int prot,
+			      const void *address)
+{
+	return create_flags(region, at, size, prot, MAP_SHARED | MSHARE_FROM_MM,
+			    -1, (unsigned long)address);
+}
+
 static inline int memfd(size_t size)
 {
 	int fd = memfd_create("mshare_test", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -579,12 +579,13 @@ out:
 
 #define MSHARE_CREATE_FLAGS	(MAP_TYPE | MAP_ANONYMOUS | MAP_FIXED | \
 				 MAP_FIXED_NOREPLACE | MAP_POPULATE | \
-				 MAP_NORESERVE | MAP_HUGETLB)
+				 MAP_NORESERVE | MAP_HUGETLB | MSHARE_FROM_MM)
 
 static int mshare_check_create(struct mshare_region *region,
 			       const struct mshare_create *c)
 {
 	unsigned int more = c->flags & ~MSHARE_CREATE_FLAGS;
+	bool no_fd = c->flags & (MAP_ANONYMOUS | MSHARE_FROM_MM);
 
 	if (c->prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return -EINVAL;
@@ -594,8 +595,11 @@ static int mshare_check_create(struct mshare_region *region,
 	if ((c->flags & MAP_TYPE) != MAP_SHARED &&
 	    (c->flags & MAP_TYPE) != MAP_SHARED_VALIDATE)
 		return -EINVAL;
-	if (c->flags & MAP_ANONYMOUS ? c->fd != (u32)-1 :
-	    !PAGE_ALIGNED(c->offset))
+	if (c->flags & MAP_ANONYMOUS && c->flags & MSHARE_FROM_MM)
+		return -EINVAL;
+	if (no_fd && c->fd != (u32)-1)
+		return -EINVAL;
+	if (!(c->flags & MAP_ANONYMOUS) && !PAGE_ALIGNED(c->offset))
 		return -EINVAL;
 	if (c->flags & MAP_HUGETLB &&
 	    (c->region_offset | c->size) & ~PMD_MASK)
@@ -617,6 +621,35 @@ static int mshare_check_free(struct mshare_region *region,
 				   c->region_offset + c->size);
 	mmap_read_unlock(region->host);
 	return taken ? -EEXIST : 0;
+}
+
+/*
+ * What the caller has mapped at the address that is @c's offset, which becomes
+ * that in the object. @vm_flags keeps the VM_MAY* that the mapping has.
+ */
+static struct file *mshare_file_from_mm(struct mshare_create *c,
+					unsigned long *vm_flags)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long start = c->offset;
+	struct vm_area_struct *vma;
+	struct file *file = NULL;
+	int err = -EINVAL;
+
+	if (mmap_read_lock_killable(mm))
+		return ERR_PTR(-EINTR);
+	vma = vma_lookup(mm, start);
+	if (!vma || c->size > vma->vm_end - start) {
+		err = -EFAULT;
+	} else if (vma->vm_flags & VM_MAYSHARE && vma->vm_file &&
+		   (shmem_mapping(vma->vm_file->f_mapping) ||
+		    is_file_hugepages(vma->vm_file))) {
+		file = get_file(vma->vm_file);
+		c->offset = (u64)linear_page_index(vma, start) << PAGE_SHIFT;
+		*vm_flags &= vma->vm_flags | ~(MSHARE_PROT_ALL << 4);
+	}
+	mmap_read_unlock(mm);
+	return file ?: ERR_PTR(err);
 }
 
 /* As mmap(MAP_ANONYMOUS | MAP_HUGETLB); the pages are reserved by ->mmap(). */
@@ -641,21 +674,25 @@ static struct file *mshare_huge_file(const struct mshare_create *c,
 /**
  * mshare_host_create - MSHAREFS_CREATE_MAPPING
  * @region: the region
- * @c: what to map, and where
+ * @c: what to map, and where; with MSHARE_FROM_MM its offset becomes that in the
+ *	object
  *
  * Possible returned errors are:
  *
- * - %EACCES: the file is not open for reading, or PROT_WRITE and it is not
- *   open for writing or is append-only; PROT_WRITE with PROT_EXEC where
- *   prctl(PR_SET_MDWE) forbids it; a security module's denial.
+ * - %EACCES: the file, or with MSHARE_FROM_MM that of the mapping, is not open
+ *   for reading, or PROT_WRITE and it is not open for writing or is append-only;
+ *   PROT_WRITE with PROT_EXEC where prctl(PR_SET_MDWE) forbids it; a security
+ *   module's denial.
  * - %EBADF: the region's fd is not open for writing, or fd is not open.
  * - %EEXIST: something is mapped in the range.
- * - %EFAULT: the argument is not readable.
+ * - %EFAULT: the argument is not readable; MSHARE_FROM_MM, and no single mapping
+ *   covers the range at that address.
  * - %EINTR: a fatal signal came first.
- * - %EINVAL: unknown bits in prot or flags, MAP_PRIVATE, MAP_ANONYMOUS with an
- *   fd, MAP_HUGETLB with a file that is not on hugetlbfs; the range is empty,
- *   not aligned to the object's pages or not in the region; nor is the offset;
- *   the object is itself on msharefs.
+ * - %EINVAL: unknown bits in prot or flags, MAP_PRIVATE, MAP_ANONYMOUS or
+ *   MSHARE_FROM_MM with an fd or with each other, MAP_HUGETLB with a file that is
+ *   not on hugetlbfs; the range is empty, not aligned to the object's pages or
+ *   not in the region; nor is the offset; the object is itself on msharefs;
+ *   MSHARE_FROM_MM, and the mapping is not a shared one of shmem or hugetlbfs.
  * - %ENODEV: the file is not a regular one, or cannot be mapped; there are no
  *   huge pages of 2 MiB.
  * - %ENOMEM: no memory, too few huge pages, or too many mappings in the region.
@@ -668,8 +705,7 @@ static struct file *mshare_huge_file(const struct mshare_create *c,
  *   a noexec mount.
  * - %ETXTBSY: PROT_WRITE and the file is swapped on.
  */
-int mshare_host_create(struct mshare_region *region,
-		       const struct mshare_create *c)
+int mshare_host_create(struct mshare_region *region, struct mshare_create *c)
 {
 	unsigned long prot = c->prot, vm_prot = calc_vm_prot_bits(prot, 0);
 	unsigned long vm_flags = VM_SHARED | VM_MAYSHARE | VM_MAYREAD |
@@ -690,9 +726,12 @@ int mshare_host_create(struct mshare_region *region,
 		vm_flags |= VM_NORESERVE;
 
 	if (!(c->flags & MAP_ANONYMOUS)) {
-		file = fget(c->fd);
-		if (!file)
-			return -EBADF;
+		if (c->flags & MSHARE_FROM_MM)
+			file = mshare_file_from_mm(c, &vm_flags);
+		else
+			file = fget(c->fd) ?: ERR_PTR(-EBADF);
+		if (IS_ERR(file))
+			return PTR_ERR(file);
 		/* The seals look at what is asked for now */
 		vm_flags |= vm_prot;
 		err = mshare_check_file(file, c, &vm_flags);

@@ -308,7 +308,7 @@ static inline bool mshare_range_ok(struct mshare_region *region, u64 offset,
 int mshare_host_init(struct mshare_region *region);
 void mshare_host_exit(struct mshare_region *region);
 int mshare_host_create(struct mshare_region *region,
-		       const struct mshare_create *create);
+		       struct mshare_create *create);
 int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		      unsigned long end);
 void mshare_host_account(struct mshare_region *region);
