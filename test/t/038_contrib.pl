@@ -22,7 +22,6 @@ $node->safe_psql('postgres', "CREATE EXTENSION $_")
 $node->safe_psql('postgres', q{CREATE TABLE t AS SELECT i AS id, repeat('x', 500) AS v
 	FROM generate_series(1, 10000) i});
 $node->safe_psql('postgres', 'VACUUM (FREEZE, ANALYZE)');
-my $blocks = $node->safe_psql('postgres', q{SELECT pg_relation_size('t') / 8192});
 my $buffers = $node->safe_psql('postgres', q{SELECT setting FROM pg_settings WHERE name = 'shared_buffers'});
 my $of_table = q{FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('t') AND
 	relforknumber = 0 AND reldatabase = (SELECT oid FROM pg_database WHERE datname = current_database())};
@@ -41,8 +40,9 @@ for my $place (0 .. @others)
 	my $order = join ', ', @order;
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = '$order'");
 
-	# Loaded by the worker of autoprewarm, whose list was made before the server stopped
-	$node->safe_psql('postgres', q{SELECT pg_prewarm('t')});
+	# Loaded by the worker of autoprewarm, whose list was made before the server stopped. How
+	# many blocks there are: an UPDATE below may have added one.
+	my $blocks = $node->safe_psql('postgres', q{SELECT pg_prewarm('t')});
 	my $log = -s $node->logfile;
 	$node->restart;
 	is(status($node, 'provider'), $provider, "$order: the provider is in use");
