@@ -71,8 +71,8 @@ def mprotect_each(steps, processes, length, cpus, remote=1):
                  zip(own, times(processes / cpus, plus(own, band(steps, "ask_process")))))
 
 
-def mshare_at_most(steps, processes, length, cpus, remote=1):
-    """At most an mprotect() of one page, a store for each GiB, a visit of each sharer, and a round of interrupts."""
+def mshare(steps, processes, length, cpus, remote=1):
+    """An mprotect() of one page, a store for each GiB, a visit of each sharer, and a round of interrupts."""
     visit = steps["walk_array"][0], steps["walk_list"][2] * remote
     return plus(band(steps, "mprotect_page", remote), times(-(-length // GIB), band(steps, "mprotect_entry", remote)),
                 times(processes, visit), interrupt_round(steps, cpus))
@@ -106,18 +106,24 @@ def check_rows(steps, path):
                 predicted = mprotect_each(steps, int(processes), int(length), cpus)
                 word = f"{ratio(1e3 * us / ((predicted[0] + predicted[1]) / 2))} times the middle"
             elif arm == "mshare":
-                predicted = mshare_at_most(steps, int(processes), int(length), cpus)
-                word = "below the bound" if 1e3 * us <= predicted[1] else "**above the bound**"
+                predicted = mshare(steps, int(processes), int(length), cpus)
+                word = f"{ratio(1e3 * us / predicted[1])} times the upper end"
             else:
                 continue
             yield f"{size(int(length))}, {int(processes):,} sleeping, {arm}", predicted, us, word
 
 
-def far_table(steps, length, processes, cpus):
-    slow, fast = (way(steps, processes, length, cpus, REMOTE) for way in (mprotect_each, mshare_at_most))
+def above(steps, path):
+    """By how much the closings of mshare were above the model's upper end, at worst; 1 if none was."""
+    return max([1] + [1e3 * us / predicted[1] for what, predicted, us, _ in check_rows(steps, path) if what.endswith("mshare")])
+
+
+def far_table(steps, length, processes, cpus, wider):
+    slow, (low, high) = (way(steps, processes, length, cpus, REMOTE) for way in (mprotect_each, mshare))
+    fast = low, high * wider
     entries = length // PAGE
     return render.Table(("", "each process for itself", "mshare"), [
-        ("closing it for all", between(slow), f"at most {between(fast)}"),
+        ("closing it for all", between(slow), between(fast)),
         ("entries written", count(entries * processes), count(-(-length // GIB))),
         ("page tables, once all have read all", rounded_size(8 * entries * processes), rounded_size(8 * entries)),
         ("a new process that reads all of it", f"{between(new_process(steps, length, REMOTE))} of faults", "none")])
@@ -133,9 +139,11 @@ def main():
     parser.add_argument("--cpus", type=int, default=128)
     options = parser.parse_args()
     steps = read(options.steps)
+    wider = 1
     blocks = [render.Heading("The steps, measured on this machine"), steps_table(steps)]
     if options.check:
         there = read(options.check[0])
+        wider = above(there, options.check[1])
         blocks += [
             render.Heading("The model against measured closings"),
             render.Text("In the virtual machine, with the steps as they were measured there. No closing was used for the model."),
@@ -146,8 +154,10 @@ def main():
         render.Heading(f"A model of {options.gib} GiB, {options.processes:,} processes, {options.cpus} CPUs"),
         render.Text(f"Nothing here was measured on such a machine. Each figure is a band: from the lower quartiles of this machine's steps to the upper ones, "
                     f"memory of other nodes up to {REMOTE} times slower (an assumption), a round of interrupts from as long as the largest measured here to one CPU after the other, "
-                    "sharers visited in an array or a list. For mshare it is a bound: an mprotect() of one page and the interrupts that it takes do more than a flip does."),
-        far_table(steps, options.gib * GIB, options.processes, options.cpus)]
+                    "sharers visited in an array or a list. "
+                    + (f"The upper end of mshare is {ratio(wider)} times as high as the steps alone make it, as the worst closing above was." if wider > 1 else
+                       "Nothing was tried against measured closings." if not options.check else "No closing above was beyond the model's upper end.")),
+        far_table(steps, options.gib * GIB, options.processes, options.cpus, wider)]
     print(render.markdown("pg_mshare: a model of larger machines", blocks), end="")
 
 

@@ -42,7 +42,7 @@ class Model(unittest.TestCase):
         self.assertEqual(model.mprotect_each(self.steps, 4, 8192, 4, remote=3), (500 + 8 + 4000, 700 + 3 * 12 + 6000))
 
     def test_mshare_is_a_page_stores_visits_and_interrupts(self):
-        self.assertEqual(model.mshare_at_most(self.steps, 10, 2 * GIB, 4), (500 + 2 * 8 + 10 * 10 + 1200, 700 + 2 * 12 + 10 * 200 + 1800))
+        self.assertEqual(model.mshare(self.steps, 10, 2 * GIB, 4), (500 + 2 * 8 + 10 * 10 + 1200, 700 + 2 * 12 + 10 * 200 + 1800))
 
     def test_interrupts_at_once_or_one_after_the_other(self):
         self.assertEqual(model.interrupt_round(self.steps, 2), (800, 1000))
@@ -52,13 +52,15 @@ class Model(unittest.TestCase):
     def test_a_fault_maps_sixteen_pages(self):
         self.assertEqual(model.new_process(self.steps, GIB), (16384 * 1000, 16384 * 2000))
 
-    def test_a_closing_outside_the_bound_is_told(self):
+    def test_a_closing_above_the_model_widens_it(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "flips.csv"
             path.write_text("mshare,flip_idle-8-1073741824,8,0,1,flip_p50,3.0,us,\nmshare,flip_idle-8-1073741824,8,0,1,up_p50,1,us,\n"
                             "mshare,flip_idle-64-1073741824,64,0,1,flip_p50,16.0,us,\nmprotect,flip_idle-8-4096,8,0,1,flip_p50,11.2,us,\n", encoding="utf-8")
             words = [word for *_, word in model.check_rows(self.steps, path)]
-        self.assertEqual(words, ["below the bound", "**above the bound**", "1 times the middle"])
+            wider = model.above(self.steps, path)
+        self.assertEqual(words, ["0.73 times the upper end", "1.04 times the upper end", "1 times the middle"])
+        self.assertAlmostEqual(wider, 16000 / (700 + 12 + 64 * 200 + 1800))
 
 
 if __name__ == "__main__":
