@@ -64,8 +64,7 @@ Size		pool_mapped_bytes = 0;
 Size		pool_page_size = 0;
 bool		pool_in_place = false;
 
-/* Is pool_base in the server's own shared memory, and has that been detached? */
-static bool base_is_servers = false;
+/* Has the postmaster detached from its shared memory? */
 static volatile sig_atomic_t detached = false;
 
 /* Can the blocks stay where the server has them? */
@@ -138,7 +137,6 @@ pool_map(const Provider *wanted, bool fallback)
 		base = map_by(&provider_mprotect, FATAL);
 	bytes = pool_mapped_bytes;
 	pool_base = base;
-	base_is_servers = base == BufferBlocks;
 
 	ereport(LOG,
 			(errmsg("pg_mshare: provider %s maps %zu MB of shared buffers at %p, in pages of %zu kB, %s",
@@ -212,7 +210,7 @@ pool_detach(int code, Datum arg)
 bool
 pool_is_attached(void)
 {
-	return !base_is_servers || (UsedShmemSegAddr != NULL && !detached);
+	return !pool_in_place || (UsedShmemSegAddr != NULL && !detached);
 }
 
 /*
@@ -227,7 +225,7 @@ pool_startup(const Provider *wanted, bool fallback)
 		pool_map(wanted, fallback);
 	else
 	{
-		if (base_is_servers)
+		if (pool_in_place)
 		{
 			pool_base = BufferBlocks;
 			detached = false;
@@ -235,7 +233,7 @@ pool_startup(const Provider *wanted, bool fallback)
 		pool_reopen();
 		pool_give_back();
 	}
-	if (base_is_servers)
+	if (pool_in_place)
 		on_shmem_exit(pool_detach, 0);
 
 	/* InitBufferPool() has just pointed it at the server's own area. */

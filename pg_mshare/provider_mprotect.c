@@ -6,9 +6,9 @@
  * Works on every kernel, and costs what it must: each process has page tables of
  * its own for the pool, and each has to be interrupted to rewrite them.
  *
- * The pool is anonymous shared memory, the server's own where the blocks can stay.  A flip publishes a plan and sends each
- * process a real-time signal; the handler calls mprotect() and acknowledges
- * (processes.c).  All that the handler needs is mprotect(), atomics and futexes,
+ * The pool is anonymous shared memory, the server's own where the blocks can stay.
+ * A flip publishes a plan and sends each process a real-time signal; the handler
+ * calls mprotect() and acknowledges (processes.c).  All that the handler needs is mprotect(), atomics and futexes,
  * and it runs with all signals blocked, so that the mapping and the generation
  * that it is noted to have are never seen apart, by a fork() from another
  * handler least of all.
