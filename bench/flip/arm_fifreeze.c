@@ -35,15 +35,20 @@ void fifreeze_keep(void)
 	mounted = shared_memory(PAGE);
 }
 
-void fifreeze_restore(void)
+/* A sharer that waits for the thaw takes no signal, not even SIGKILL. */
+static void thaw(void)
 {
-	int fd;
+	int fd = open(mounted, O_RDONLY | O_CLOEXEC);
 
-	if (!*mounted)
-		return;
-	fd = open(mounted, O_RDONLY | O_CLOEXEC);
 	ioctl(fd, FITHAW, 0);
 	close(fd);
+}
+
+void fifreeze_restore(void)
+{
+	if (!*mounted)
+		return;
+	thaw();
 	umount2(mounted, MNT_DETACH);
 	rmdir(mounted);
 	*mounted = 0;
@@ -146,22 +151,13 @@ static bool protect(const struct range *r, int prot)
 	return true;
 }
 
-/* A sharer that waits for the thaw takes no signal, not even SIGKILL. */
-static void ending(void)
-{
-	int fd = open(mounted, O_RDONLY | O_CLOEXEC);
-
-	ioctl(fd, FITHAW, 0);
-	close(fd);
-}
-
 const struct arm arm_fifreeze = {
 	.name = "fifreeze",
 	.max_bytes = 1 * GiB,
 	.setup = setup,
 	.teardown = teardown,
 	.attach = mapping_attach,
-	.ending = ending,
+	.ending = thaw,
 	.protect = protect,
 	.waits = true,
 };
