@@ -164,7 +164,7 @@ bool event_open_instructions(struct event *e);
 uint64_t event_read(const struct event *e);
 void event_close(struct event *e);
 
-/* measure.c */
+/* median.c: it sorts them */
 double median(double *values, int n);
 
 /* system.c: what the kernel tells and how it is called */

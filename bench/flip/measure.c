@@ -88,26 +88,12 @@ static void row_failed(void)
 	failed_points += !lacking;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* The value that at least `share` of the sorted samples do not exceed. */
 static double quantile(const double *sorted, int n, double share)
 {
 	int rank = (int)(share * n);
 
 	return sorted[rank < share * n || rank == 0 ? rank : rank - 1];
-}
-
-/* Sorts them. */
-double median(double *values, int n)
-{
-	qsort(values, n, sizeof(*values), by_value);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 /* Each sample, in the order of measurement. */

@@ -10,7 +10,6 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,43 +23,24 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PAGE		4096UL
-#define MiB		(1UL << 20)
+#include "../flip/flip.h"
+
 #define LARGE		(256 * MiB)
 #define FAULT_AROUND	(64UL << 10)	/* bytes that one fault maps */
 #define ROUNDS		15
 #define CALLS		200		/* in a round, of what is short */
-#define MOST_CPUS	1024
 
-static double now(void)
+static double now_ns(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e9 + t.tv_nsec;
+	return now() * 1e9;
 }
 
 static void die(const char *what)
 {
 	fprintf(stderr, "calibrate: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Sorts them. */
-static double median(double *values, int n)
-{
-	qsort(values, n, sizeof(*values), by_value);
-	return values[n / 2];
 }
 
 /* ROUNDS values, in ns. */
@@ -112,11 +92,11 @@ static void system_call(void)
 	double ns[ROUNDS];
 
 	for (int round = 0; round < ROUNDS; round++) {
-		double start = now();
+		double start = now_ns();
 
 		for (int i = 0; i < CALLS; i++)
 			syscall(SYS_getppid);
-		ns[round] = (now() - start) / CALLS;
+		ns[round] = (now_ns() - start) / CALLS;
 	}
 	tell("system_call", ns);
 }
@@ -124,11 +104,11 @@ static void system_call(void)
 /* One closing of what is open; it is opened again outside the time. */
 static double closing(char *p, size_t size)
 {
-	double start = now(), end;
+	double start = now_ns(), end;
 
 	if (mprotect(p, size, PROT_READ) != 0)
 		die("mprotect");
-	end = now();
+	end = now_ns();
 	mprotect(p, size, PROT_READ | PROT_WRITE);
 	return end - start;
 }
@@ -170,13 +150,13 @@ static void coming_and_going(int fd)
 
 	for (int round = 0; round < ROUNDS; round++) {
 		char *p = map(fd, LARGE);
-		double start = now(), touched;
+		double start = now_ns(), touched;
 
 		for (size_t at = 0; at < LARGE; at += FAULT_AROUND)
 			(void)*(volatile char *)(p + at);
-		touched = now();
+		touched = now_ns();
 		munmap(p, LARGE);
-		gone[round] = (now() - touched) / (LARGE / PAGE);
+		gone[round] = (now_ns() - touched) / (LARGE / PAGE);
 		fault[round] = (touched - start) / (LARGE / FAULT_AROUND);
 	}
 	tell("fault", fault);
@@ -197,9 +177,9 @@ static void *reader(void *cpu)
 }
 
 /* What mprotect() of a page takes more where that process runs on `others` CPUs more. */
-static void interrupts(int fd, int cpus, double alone)
+static void interrupting(int fd, int cpus, double alone)
 {
-	pthread_t threads[MOST_CPUS];
+	pthread_t threads[MAX_CPUS];
 	char name[32];
 
 	read_by_all = map(fd, PAGE);
@@ -233,13 +213,13 @@ static void answer(int signo)
 {
 	(void)signo;
 	if (++asked->answers == asked->wanted)
-		syscall(SYS_futex, &asked->answers, FUTEX_WAKE, 1, NULL, NULL, 0);
+		futex_wake(&asked->answers, 1);
 }
 
 /* A round: all of a process group are told by a signal, and the last to answer wakes who asked. */
 static double ask_all(pid_t group, uint32_t count)
 {
-	double start = now();
+	double start = now_ns();
 	uint32_t so_far;
 
 	asked->wanted = count;
@@ -247,8 +227,8 @@ static double ask_all(pid_t group, uint32_t count)
 	if (kill(-group, SIGUSR1) != 0)
 		die("kill");
 	while ((so_far = asked->answers) < count)
-		syscall(SYS_futex, &asked->answers, FUTEX_WAIT, so_far, NULL, NULL, 0);
-	return now() - start;
+		futex_wait(&asked->answers, so_far);
+	return now_ns() - start;
 }
 
 static double ask_round(int count)
@@ -288,9 +268,7 @@ static void asking(int cpus)
 	double ns[ROUNDS];
 	cpu_set_t all;
 
-	asked = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (asked == MAP_FAILED)
-		die("mmap");
+	asked = shared_memory(PAGE);
 	sigaction(SIGUSR1, &on_usr1, NULL);
 	CPU_ZERO(&all);
 	for (int cpu = 0; cpu < cpus; cpu++)
@@ -369,9 +347,9 @@ static void walks(void)
 			double start;
 
 			memset(others, round, LARGE);
-			start = now();
+			start = now_ns();
 			sink += way ? walk_array(order) : walk_list(order);
-			ns[round] = (now() - start) / SHARERS;
+			ns[round] = (now_ns() - start) / SHARERS;
 		}
 		tell(way ? "walk_array" : "walk_list", ns);
 	}
@@ -389,8 +367,8 @@ int main(int argc, char **argv)
 		fputs(argc > 1 ? "usage: calibrate\n" : "calibrate: needs two CPUs\n", stderr);
 		return 2;
 	}
-	if (cpus > MOST_CPUS)
-		cpus = MOST_CPUS;
+	if (cpus > MAX_CPUS)
+		cpus = MAX_CPUS;
 	run_on(0);
 	printf("name,median,low,high,n\n");
 	printf("cpus,%d,%d,%d,1\n", cpus, cpus, cpus);
@@ -398,7 +376,7 @@ int main(int argc, char **argv)
 	system_call();
 	page = protection(fd);
 	coming_and_going(fd);
-	interrupts(fd, cpus, page);
+	interrupting(fd, cpus, page);
 	asking(cpus);
 	walks();
 	return 0;

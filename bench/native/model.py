@@ -12,8 +12,8 @@ from pathlib import Path
 if __package__ is None or __package__ == "":     # run as `python3 bench/native/model.py`
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from report import render
-from report.units import count, micro, ratio, rounded_size, size
+from report import flips, raw, render
+from report.units import count, micro, ratio, rounded_size
 
 GIB = 2 ** 30
 PAGE = 4096
@@ -95,27 +95,26 @@ def steps_table(steps):
 
 
 def check_rows(steps, path):
-    """(what, predicted, measured us, word) of closings that bench/flip timed on the machine of `steps`."""
+    """(what, predicted, measured us, word, arm) of closings that bench/flip timed on the machine of `steps`."""
     cpus = int(middle(steps, "cpus"))
-    with open(path, encoding="utf-8", newline="") as file:
-        for fields in csv.reader(file):
-            if len(fields) != 9 or fields[5] != "flip_p50" or not fields[1].startswith("flip_idle-"):
-                continue
-            arm, (_, processes, length), us = fields[0], fields[1].split("-"), float(fields[6])
-            if arm == "mprotect":
-                predicted = mprotect_each(steps, int(processes), int(length), cpus)
-                word = f"{ratio(1e3 * us / ((predicted[0] + predicted[1]) / 2))} times the middle"
-            elif arm == "mshare":
-                predicted = mshare(steps, int(processes), int(length), cpus)
-                word = f"{ratio(1e3 * us / predicted[1])} times the upper end"
-            else:
-                continue
-            yield f"{size(int(length))}, {int(processes):,} sleeping, {arm}", predicted, us, word
+    for row in raw.flip_rows(path):
+        if row.metric != "flip_p50" or not row.workload.startswith("flip_idle-"):
+            continue
+        length = int(row.workload.split("-")[2])
+        if row.arm == "mprotect":
+            predicted = mprotect_each(steps, row.clients, length, cpus)
+            word = f"{ratio(1e3 * row.value / ((predicted[0] + predicted[1]) / 2))} times the middle"
+        elif row.arm == "mshare":
+            predicted = mshare(steps, row.clients, length, cpus)
+            word = f"{ratio(1e3 * row.value / predicted[1])} times the upper end"
+        else:
+            continue
+        yield f"{flips.words(row.workload)}, {row.arm}", predicted, row.value, word, row.arm
 
 
-def above(steps, path):
+def above(checked):
     """By how much the closings of mshare were above the model's upper end, at worst; 1 if none was."""
-    return max([1] + [1e3 * us / predicted[1] for what, predicted, us, _ in check_rows(steps, path) if what.endswith("mshare")])
+    return max([1] + [1e3 * us / predicted[1] for _, predicted, us, _, arm in checked if arm == "mshare"])
 
 
 def far_table(steps, length, processes, cpus, wider):
@@ -143,12 +142,13 @@ def main():
     blocks = [render.Heading("The steps, measured on this machine"), steps_table(steps)]
     if options.check:
         there = read(options.check[0])
-        wider = above(there, options.check[1])
+        checked = list(check_rows(there, options.check[1]))
+        wider = above(checked)
         blocks += [
             render.Heading("The model against measured closings"),
             render.Text("In the virtual machine, with the steps as they were measured there. No closing was used for the model."),
             render.Table(("closing", "model", "measured", ""), [
-                (what, between(predicted), micro(us), word) for what, predicted, us, word in check_rows(there, options.check[1])]),
+                (what, between(predicted), micro(us), word) for what, predicted, us, word, _ in checked]),
             render.Fold("The steps there", (steps_table(there),))]
     blocks += [
         render.Heading(f"A model of {options.gib} GiB, {options.processes:,} processes, {options.cpus} CPUs"),

@@ -17,7 +17,7 @@ class Series(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.program = Path(cls.folder.name) / "series"
         subprocess.run(["cc", "-std=gnu11", "-Dusleep=pause_us", "-I", TOP / "bench/flip", "-o", cls.program,
-                        TOP / "bench/flip/measure.c", TOP / "test/unit/flip/series.c"], check=True, stderr=subprocess.DEVNULL)
+                        TOP / "bench/flip/measure.c", TOP / "bench/flip/median.c", TOP / "test/unit/flip/series.c"], check=True, stderr=subprocess.DEVNULL)
 
     @classmethod
     def tearDownClass(cls):

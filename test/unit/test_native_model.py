@@ -57,8 +57,8 @@ class Model(unittest.TestCase):
             path = Path(folder) / "flips.csv"
             path.write_text("mshare,flip_idle-8-1073741824,8,0,1,flip_p50,3.0,us,\nmshare,flip_idle-8-1073741824,8,0,1,up_p50,1,us,\n"
                             "mshare,flip_idle-64-1073741824,64,0,1,flip_p50,16.0,us,\nmprotect,flip_idle-8-4096,8,0,1,flip_p50,11.2,us,\n", encoding="utf-8")
-            words = [word for *_, word in model.check_rows(self.steps, path)]
-            wider = model.above(self.steps, path)
+            checked = list(model.check_rows(self.steps, path))
+            words, wider = [word for *_, word, _ in checked], model.above(checked)
         self.assertEqual(words, ["0.73 times the upper end", "1.04 times the upper end", "1 times the middle"])
         self.assertAlmostEqual(wider, 16000 / (700 + 12 + 64 * 200 + 1800))
 
