@@ -7,13 +7,6 @@ use MshareTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# Pages that nobody has or is promised
-sub free_huge_pages
-{
-	my %pages = slurp_file('/proc/meminfo') =~ /^HugePages_(Free|Rsvd):\s+(\d+)/mg;
-	return $pages{Free} - $pages{Rsvd};
-}
-
 my $free = free_huge_pages();
 plan skip_all => "$free huge pages are free, 40 are needed: see vm.nr_hugepages" if $free < 40;
 

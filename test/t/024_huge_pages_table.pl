@@ -12,12 +12,6 @@ use Test::More;
 plan skip_all => 'the machine has no pipe for settings: test/extension --vm makes it'
   unless -p '/var/tmp/sysctl';
 
-sub free_huge_pages
-{
-	my %pages = slurp_file('/proc/meminfo') =~ /^HugePages_(Free|Rsvd):\s+(\d+)/mg;
-	return $pages{Free} - $pages{Rsvd};
-}
-
 my $were = slurp_file('/proc/sys/vm/nr_hugepages') + 0;
 my $node = mshare_node('huge_table', no_extension => 1);
 $node->stop;

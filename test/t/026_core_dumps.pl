@@ -122,8 +122,7 @@ SKIP:
 # in huge pages
 SKIP:
 {
-	my %pages = slurp_file('/proc/meminfo') =~ /^HugePages_(Free|Rsvd):\s+(\d+)/mg;
-	skip 'no huge pages are free: see vm.nr_hugepages', 1 if $pages{Free} - $pages{Rsvd} < 32;
+	skip 'no huge pages are free: see vm.nr_hugepages', 1 if free_huge_pages() < 32;
 	skip 'the limit on core files cannot be raised', 1 unless $can;
 	$node->append_conf('postgresql.conf', 'pg_mshare.huge_pages = on');
 	restart_with($filtered, 'on');

@@ -128,9 +128,7 @@ sub crash
 	my $pid = $session->query_safe('SELECT pg_backend_pid()');
 	$session->query_safe('SELECT pg_mshare_freeze()') if $closed;
 	kill 'KILL', $pid;
-	my $took = wait_until(60, sub {
-		(() = slurp_file($log) =~ /all server processes terminated; reinitializing/g) > $restarts
-		  and $node->psql('postgres', 'SELECT 1') == 0 });
+	my $took = restarted($node, $restarts + 1, 60, $log);
 	eval { $session->quit };
 	return $took;
 }

@@ -15,7 +15,8 @@ use Time::HiRes qw(time sleep);
 
 our @EXPORT = qw($provider mshare_node status server_pids pids_by_mapping
   kernel_waits pool_digest worker_pid restarted set_vm start_limited
-  wait_until start_sql sql_ends waiters prewarm mapped_mb shmem_kb bench_sums sleep time);
+  wait_until start_sql sql_ends waiters prewarm mapped_mb shmem_kb free_huge_pages
+  bench_sums sleep time);
 
 # A psql that finds no server may be gone before its input is written. Its exit status
 # and its messages tell that; without this IPC::Run would die of EPIPE, so that polling a
@@ -194,12 +195,13 @@ sub wait_until
 	return;
 }
 
-# Wait for the server to be up again after so many crash restarts; as wait_until().
+# Wait for the server to be up again after so many crash restarts, of which its log tells, or
+# the one named; as wait_until().
 sub restarted
 {
-	my ($node, $times, $seconds) = @_;
+	my ($node, $times, $seconds, $log) = @_;
 	return wait_until($seconds // 60, sub {
-		(() = slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/g) >= $times
+		(() = slurp_file($log // $node->logfile) =~ /all server processes terminated; reinitializing/g) >= $times
 		  and $node->psql('postgres', 'SELECT 1') == 0 });
 }
 
@@ -256,6 +258,13 @@ sub mapped_mb
 sub shmem_kb
 {
 	return slurp_file('/proc/meminfo') =~ /^Shmem:\s+(\d+)/m ? $1 : undef;
+}
+
+# Huge pages of 2 MB that nobody has or is promised
+sub free_huge_pages
+{
+	my %pages = slurp_file('/proc/meminfo') =~ /^HugePages_(Free|Rsvd):\s+(\d+)/mg;
+	return $pages{Free} - $pages{Rsvd};
 }
 
 # pgbench's invariant: all four are the same
