@@ -290,11 +290,6 @@ TEST_F(huge, pieces_do_not_cut_pages)
 	EXPECT_EQ(PROT_READ, rights(self->p + 3 * PMD));
 }
 
-/*
- * Two ordinary mappings of 1 GiB of a file share a PMD table, see x86's
- * HUGETLB_PMD_PAGE_TABLE_SHARING. A region's table is not theirs: what is
- * taken out of one is not taken out of the other, and views keep theirs.
- */
 TEST_F(huge, memory_of_the_caller)
 {
 	char *own = mmap(NULL, 3 * PMD, RW, HUGE, -1, 0);
@@ -317,6 +312,11 @@ TEST_F(huge, memory_of_the_caller)
 	ASSERT_EQ(0, unmap(self->region, 0, 2 * PMD));
 }
 
+/*
+ * Two ordinary mappings of 1 GiB of a file share a PMD table, see x86's
+ * HUGETLB_PMD_PAGE_TABLE_SHARING. A region's table is not theirs: what is
+ * taken out of one is not taken out of the other, and views keep theirs.
+ */
 TEST_F(huge, tables_are_not_shared_in_hugetlbs_way)
 {
 	int object = huge_memfd(CHUNK);

@@ -222,16 +222,23 @@ static bool in_mmap(pid_t pid)
 }
 
 /* FUSE's ->mmap() waits for writes that are under way. */
+static void create_behind_a_write(struct __test_metadata *_metadata,
+				  FIXTURE_DATA(server) *self, pid_t *writer,
+				  pid_t *creator)
+{
+	hold(self, FUSE_WRITE);
+	*writer = write_elsewhere(self);
+	ASSERT_TRUE(UNTIL(self->held));
+	*creator = create_elsewhere(self);
+	EXPECT_TRUE(UNTIL(in_mmap(*creator)));
+}
+
 TEST_F(server, a_creation_that_waits_keeps_nobody_out)
 {
 	pid_t writer, creator, other;
 	int status = -1;
 
-	hold(self, FUSE_WRITE);
-	writer = write_elsewhere(self);
-	ASSERT_TRUE(UNTIL(self->held));
-	creator = create_elsewhere(self);
-	EXPECT_TRUE(UNTIL(in_mmap(creator)));
+	create_behind_a_write(_metadata, self, &writer, &creator);
 
 	/* what a server may do that has the region */
 	other = fork_on(-1);
@@ -263,11 +270,7 @@ TEST_F(server, a_creation_that_waited_looks_again)
 	pid_t writer, creator;
 	int status = -1;
 
-	hold(self, FUSE_WRITE);
-	writer = write_elsewhere(self);
-	ASSERT_TRUE(UNTIL(self->held));
-	creator = create_elsewhere(self);
-	EXPECT_TRUE(UNTIL(in_mmap(creator)));
+	create_behind_a_write(_metadata, self, &writer, &creator);
 	EXPECT_EQ(0, create_anon(self->region, PAGE, PAGE, RW));
 	EXPECT_EQ(0, touch(self->p + PAGE, PROT_WRITE));
 	release(self);
