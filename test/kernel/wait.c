@@ -8,6 +8,7 @@
 
 #include <grp.h>
 #include <linux/futex.h>
+#include <linux/suspend_ioctls.h>
 #include <pthread.h>
 #include <sys/ptrace.h>
 #include <sys/time.h>
@@ -602,6 +603,33 @@ TEST_F(wait, can_be_frozen)
 	close(pipes[0]);
 	close(pipes[1]);
 	group_leave("waiters");
+}
+
+/*
+ * Suspend and hibernation freeze all processes, and give up where one cannot be
+ * frozen. Who waits, in user mode or in a system call, goes on when it is thawed.
+ */
+TEST_F(wait, keeps_no_system_awake)
+{
+	int snapshot = open("/dev/snapshot", O_RDONLY | O_CLOEXEC);
+
+	if (snapshot < 0)
+		SKIP(return, "no /dev/snapshot, by which all others are frozen: %m");
+	ASSERT_EQ(0, fault_mode(self->region, MSHARE_FAULT_WAIT,
+				MSHARE_WAIT_KERNEL, 0));
+	for (int i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
+		int access = i % 2 ? PROT_WRITE : 0;
+		struct access a;
+
+		ASSERT_EQ(0, protect(self->region, 0, sizes[i / 2], PROT_READ));
+		ASSERT_TRUE(start_waiting(self->region, &a, self->p, access));
+		EXPECT_EQ(0, result(ioctl(snapshot, SNAPSHOT_FREEZE, 0)));
+		ASSERT_EQ(0, protect(self->region, 0, sizes[i / 2], RWX));
+		EXPECT_TRUE(still_waits(&a));
+		EXPECT_EQ(0, result(ioctl(snapshot, SNAPSHOT_UNFREEZE, 0)));
+		EXPECT_EQ(access ? 0 : PAGE, end_of(&a));
+	}
+	close(snapshot);
 }
 
 /* A write to a file reads the page first, then copies with faults disabled. */
