@@ -104,7 +104,7 @@ wait_begin(const struct mshare_event *event, const Fault *fault, uint32 number,
 	{
 		wait.wait_event_before = wait.proc->wait_event_info;
 		if (!replace_wait_event(wait.proc, wait.wait_event_before,
-								faults_wait_event()))
+								wait_event(WAIT_FOR_OPENING)))
 			wait.proc = NULL;
 	}
 	process_set_waiting(fault->pid, PARKED);
@@ -130,7 +130,7 @@ wait_end(Wait *wait, int64 waited_us)
 {
 	fault_log_end(wait->number, waited_us);
 	if (wait->proc)
-		replace_wait_event(wait->proc, faults_wait_event(),
+		replace_wait_event(wait->proc, wait_event(WAIT_FOR_OPENING),
 						   wait->wait_event_before);
 	if (wait->parked == PARKED_UNDER_HEADER_LOCK)
 		wait->granted = true;

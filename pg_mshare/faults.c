@@ -58,7 +58,6 @@
 static struct sigaction previous_action;
 
 /* What pg_stat_activity shows of a parked process */
-static uint32 closed_wait_event = PG_WAIT_EXTENSION;
 
 /* By somebody who sleeps?  Async-signal-safe */
 bool
@@ -269,7 +268,7 @@ wait_until_open(const char *address, FaultAccess access)
 			fault = fault_describe(address, access);
 			number = fault_log_add(&fault);
 			wait_event_before = *my_wait_event_info;
-			pgstat_report_wait_start(closed_wait_event);
+			pgstat_report_wait_start(wait_event(WAIT_FOR_OPENING));
 		}
 		if (parked == PARKED && header_is_locked(buffer) &&
 			(!closing_is_watch() ||
@@ -393,19 +392,6 @@ faults_are_handled(const void **handler)
 		return true;
 	*handler = (const void *) action.sa_sigaction;
 	return false;
-}
-
-/* At each (re)start, as the names are in shared memory */
-void
-faults_name_wait_event(void)
-{
-	closed_wait_event = WaitEventExtensionNew("PgMshareClosed");
-}
-
-uint32
-faults_wait_event(void)
-{
-	return closed_wait_event;
 }
 
 /* Once, in the postmaster; children inherit the handler. */

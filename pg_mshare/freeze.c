@@ -68,6 +68,7 @@
 #include "storage/spin.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "pg_mshare.h"
 
@@ -633,7 +634,7 @@ await_silent(void)
 		if (monotonic_us() >= end || MyProc == shared->worker)
 			report_silence(&result, "It still has not, so nothing was closed now.");
 		CHECK_FOR_INTERRUPTS();
-		pg_usleep(1000);
+		wait_nap(WAIT_FOR_ANSWERS, 1000);
 	}
 }
 
@@ -694,7 +695,7 @@ lock_between_flips(void)
 	ConditionVariablePrepareToSleep(&shared->lock_released);
 	while (!try_lock_between_flips())
 		ConditionVariableTimedSleep(&shared->lock_released, LOCK_CHECK_MS,
-									PG_WAIT_EXTENSION);
+									wait_event(WAIT_FOR_CLOSING));
 	ConditionVariableCancelSleep();
 
 	/* The pool is open, but the worker is stopped and has not said so. */
@@ -718,7 +719,7 @@ lock_own(uint64 serial)
 			unlock();
 			return false;
 		}
-		pg_usleep(LOCK_RETRY_US);
+		wait_nap(WAIT_FOR_CLOSING, LOCK_RETRY_US);
 	}
 	return false;
 }
@@ -819,7 +820,9 @@ hold_closed(const Closing *closing, int64 hold_us)
 
 		if (now >= end || !closing_is(closing->serial))
 			return;
+		pgstat_report_wait_start(wait_event(WAIT_FOR_END_OF_FLIP));
 		futex_wait(&pool->generation, generation, end - now);
+		pgstat_report_wait_end();
 	}
 }
 
@@ -1047,7 +1050,7 @@ lock_within(int64 timeout_us)
 		if (monotonic_us() >= end)
 			return false;
 		CHECK_FOR_INTERRUPTS();
-		pg_usleep(1000);
+		wait_nap(WAIT_FOR_CLOSING, 1000);
 	}
 	return true;
 }
@@ -1089,7 +1092,7 @@ closing_thaw(void)
 	while (!try_lock_between_flips())
 	{
 		ConditionVariableTimedSleep(&shared->lock_released, LOCK_CHECK_MS,
-									PG_WAIT_EXTENSION);
+									wait_event(WAIT_FOR_CLOSING));
 		now = closing_read();
 		if (monotonic_us() < patience_ends || now.kind == CLOSING_NONE)
 			continue;
@@ -1405,7 +1408,7 @@ pg_mshare_freeze_worker_main(Datum arg)
 								   WL_LATCH_SET | WL_POSTMASTER_DEATH |
 								   (nap >= 0 ? WL_TIMEOUT : 0) |
 								   (denials_fd() >= 0 ? WL_SOCKET_READABLE : 0),
-								   denials_fd(), nap, PG_WAIT_EXTENSION);
+								   denials_fd(), nap, wait_event(WAIT_OF_FREEZE_WORKER));
 		if (events & WL_POSTMASTER_DEATH)
 			proc_exit(1);
 	}

@@ -20,6 +20,7 @@
  *	counters.c				what is counted for monitoring
  *	freeze.c				closings, their limits, and the worker that ends them
  *	control.c				the way in without SQL, for pg_mshare_ctl
+ *	wait_events.c			what pg_stat_activity calls our waits
  *	watch.c					who writes what, seen by closing the pool
  *	resize.c				how much of the pool is in use
  *	functions.c				the SQL interface
@@ -288,7 +289,7 @@ mshare_shmem_startup(void)
 	}
 	fault_log_startup();
 	counters_startup();
-	faults_name_wait_event();
+	wait_events_startup();
 	fault_mode_startup();
 	resize_startup();
 }

@@ -312,13 +312,31 @@ typedef struct Fault
 
 extern void faults_startup(void);
 extern bool faults_are_handled(const void **handler);
-extern void faults_name_wait_event(void);
-extern uint32 faults_wait_event(void);
 extern void fault_name_block(Fault *fault);
 extern void fault_tell(const Fault *fault, int byte, const char *outcome);
 extern void fault_tell_overdue(void);
 extern const char *fault_access_name(const Fault *fault);
 extern bool header_is_locked(int buffer);
+
+/* ----------
+ * wait_events.c
+ * ----------
+ */
+typedef enum WaitFor
+{
+	WAIT_FOR_OPENING,			/* an access to closed buffers */
+	WAIT_FOR_ANSWERS,			/* provider mprotect: a flip, for other processes */
+	WAIT_FOR_CLOSING,			/* for another session's change, or for its end */
+	WAIT_FOR_END_OF_FLIP,		/* a flip that holds the pool closed */
+	WAIT_FOR_WRITES,			/* a watch */
+	WAIT_FOR_PINS,				/* a resize, for buffers that are in use */
+	WAIT_OF_FREEZE_WORKER,		/* for work */
+	WAIT_OF_RESIZE_WORKER
+} WaitFor;
+
+extern void wait_events_startup(void);
+extern uint32 wait_event(WaitFor wait);
+extern void wait_nap(WaitFor wait, long us);
 
 /* ----------
  * fault_mode.c

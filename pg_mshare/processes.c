@@ -57,6 +57,7 @@
 #include "storage/proc.h"
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "pg_mshare.h"
 
@@ -627,12 +628,14 @@ processes_flip(uint32 generation, bool closing, TimestampTz deadline,
 		 * The last ticket taken back means a new look; a timeout one too, as the
 		 * dead do not answer and a reservation has no ticket.
 		 */
+		pgstat_report_wait_start(wait_event(WAIT_FOR_ANSWERS));
 		while ((unacknowledged = pg_atomic_read_u32(&registry->unacknowledged)) != 0)
 		{
 			if (futex_wait(&registry->unacknowledged, unacknowledged,
 						   DEATH_CHECK_US) < 0 && errno == ETIMEDOUT)
 				break;
 		}
+		pgstat_report_wait_end();
 		if (behind == starting)
 			pg_usleep(RESERVATION_CHECK_US);
 	}

@@ -55,6 +55,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/wait_event.h"
 
 #include "pg_mshare.h"
 
@@ -371,7 +372,7 @@ retire(int buffer, int64 patience_ends, ResizeResult *result)
 		if (state & BM_DIRTY)
 			flush(buffer);
 		if (BUF_STATE_GET_REFCOUNT(state) > 0)
-			pg_usleep(INSIST_POLL_US);
+			wait_nap(WAIT_FOR_PINS, INSIST_POLL_US);
 	}
 	LWLockRelease(partition);
 	return done;
@@ -481,10 +482,10 @@ told_to_stop(void)
 }
 
 static void
-nap(int ms)
+nap(int ms, WaitFor wait)
 {
 	WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-			  PG_WAIT_EXTENSION);
+			  wait_event(wait));
 	ResetLatch(MyLatch);
 }
 
@@ -505,7 +506,7 @@ step_begin(const Request *request)
 			closing_unlock();
 			return false;
 		}
-		nap(LOCK_RETRY_MS);
+		nap(LOCK_RETRY_MS, WAIT_FOR_CLOSING);
 	}
 	return false;
 }
@@ -669,7 +670,7 @@ follow(const Request *request, int64 patience_us, ResizeResult *result)
 		}
 		else if (monotonic_us() >= end)
 			return RESIZE_PINNED;
-		nap(Min(PINNED_RETRY_MS << Min(pass, 10), PINNED_RETRY_MAX_MS));
+		nap(Min(PINNED_RETRY_MS << Min(pass, 10), PINNED_RETRY_MAX_MS), WAIT_FOR_PINS);
 	}
 }
 
@@ -1001,6 +1002,7 @@ pg_mshare_resize_worker_main(Datum arg)
 		MemoryContextReset(CurrentMemoryContext);
 		if (sleep_ms != 0)
 			WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH |
-					  (sleep_ms > 0 ? WL_TIMEOUT : 0), sleep_ms, PG_WAIT_EXTENSION);
+					  (sleep_ms > 0 ? WL_TIMEOUT : 0), sleep_ms,
+					  wait_event(WAIT_OF_RESIZE_WORKER));
 	}
 }

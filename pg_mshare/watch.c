@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "storage/bufmgr.h"
+#include "utils/wait_event.h"
 
 #include "pg_mshare.h"
 
@@ -211,7 +212,9 @@ watch_writes(int64 duration_us, int granule)
 			}
 			if (last == next)
 			{
+				pgstat_report_wait_start(wait_event(WAIT_FOR_WRITES));
 				fault_log_wait(last, Min(left, CANCEL_CHECK_US));
+				pgstat_report_wait_end();
 				continue;
 			}
 			next = watch_read(watch, &room, next);
