@@ -73,7 +73,7 @@ counters_startup(void)
 
 /*
  * A closing begins, or ends, or how long all of them have lasted: each under the
- * spinlock that guards what is closed (freeze.c).
+ * spinlock that guards what is closed (closing.h).
  */
 void
 counters_closed(ClosingKind kind)

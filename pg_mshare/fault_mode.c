@@ -18,7 +18,7 @@
  * closed has read a part of its block: PostgreSQL takes that for damage, and in recovery,
  * or with zero_damaged_pages, makes a page of zeros of it.  With provider mprotect it
  * cannot happen, as each process closes its own mapping, between system calls.  So with
- * provider mshare buffers are closed only where reads wait (freeze.c), or with on_fault =
+ * provider mshare buffers are closed only where reads wait (closing.c), or with on_fault =
  * crash.
  *
  * That system calls wait is believed only after a real read from disk has waited for
@@ -30,7 +30,7 @@
  * that has written the first half of a block by then would make a short read, which
  * PostgreSQL takes for corruption, and in recovery for a block of zeros.  So where reads
  * wait the kernel is given no deadline: leases are the server's business, and end there
- * though its worker be stopped (freeze.c).  Should the postmaster be killed, and the worker
+ * though its worker be stopped (overdue.c).  Should the postmaster be killed, and the worker
  * killed or stopped, any other process takes the mode back when it exits, in a pool that
  * stays closed: who waited goes to the signal handler, which exits.  Where only writes wait
  * there is a deadline, longer than any closing may last, and then the handler waits on.
@@ -313,7 +313,7 @@ stop_if_orphaned(void)
 		 freeze_worker_alive() && waited_ms < ORPHANED_MS;
 		 waited_ms += ORPHANED_CHECK_MS)
 	{
-		if (!freeze_is_noted())
+		if (!closing_is_noted())
 			return;
 		pg_usleep(ORPHANED_CHECK_MS * 1000L);
 	}

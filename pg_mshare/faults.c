@@ -21,7 +21,7 @@
  * MarkBufferDirtyHint() sets the page's LSN under the buffer header's spinlock;
  * while it sleeps, others spin on that lock and after two minutes PANIC.  Whoever
  * finds the header of its buffer locked tells the freeze worker, which reopens the
- * pool at once and closes it again (freeze.c).
+ * pool at once and closes it again (freeze_worker.c).
  *
  * The handler uses the alternate stack of a thread that has one, as its own may be too
  * small.  In a thread that a library has started it waits for the main thread to bring
@@ -74,46 +74,6 @@ header_is_locked(int buffer)
 	return true;
 }
 
-/* Append to a message; printf() is not allowed here. */
-static char *
-append_string(char *to, const char *from)
-{
-	while (*from)
-		*to++ = *from++;
-	return to;
-}
-
-static char *
-append_number(char *to, unsigned long number)
-{
-	char		digits[24];
-	int			n = 0;
-
-	do
-		digits[n++] = '0' + number % 10;
-	while ((number /= 10) != 0);
-	while (n > 0)
-		*to++ = digits[--n];
-	return to;
-}
-
-const char *
-fault_access_name(const Fault *fault)
-{
-	switch (fault->access)
-	{
-		case FAULT_READ:
-			return fault->system_call ? "kernel read" : "read";
-		case FAULT_WRITE:
-			return fault->system_call ? "kernel write" : "write";
-		case FAULT_EXEC:
-			return "exec";
-		case FAULT_UNKNOWN:
-			break;
-	}
-	return "access";
-}
-
 /* What the processor says about the access */
 static FaultAccess
 fault_access(const ucontext_t *context)
@@ -156,77 +116,6 @@ fault_describe(const char *address, FaultAccess access)
 
 	fault_name_block(&fault);
 	return fault;
-}
-
-/*
- * Tell the server log which access was denied and what comes of it; byte is -1 if
- * it is not known.
- */
-void
-fault_tell(const Fault *fault, int byte, const char *outcome)
-{
-	char		message[FAULT_MESSAGE_SIZE];
-	char	   *end = message;
-
-	end = append_string(end, "pg_mshare: process ");
-	end = append_number(end, fault->pid);
-	if (fault->backend_type != B_INVALID)
-	{
-		end = append_string(end, " (");
-		end = append_string(end, GetBackendTypeDesc(fault->backend_type));
-		end = append_string(end, ")");
-	}
-	end = append_string(end, outcome);
-	end = append_string(end, ": its ");
-	end = append_string(end, fault_access_name(fault));
-	end = append_string(end, fault->access == FAULT_READ ? " of " : " to ");
-	if (byte >= 0)
-	{
-		end = append_string(end, "byte ");
-		end = append_number(end, byte);
-		end = append_string(end, " of ");
-	}
-	end = append_string(end, "buffer ");
-	end = append_number(end, fault->buffer + 1);
-	if (fault->holds_block)
-	{
-		end = append_string(end, ", block ");
-		end = append_number(end, fault->tag.blockNum);
-		end = append_string(end, " of relation ");
-		end = append_number(end, buftag_tablespace(&fault->tag));
-		end = append_string(end, "/");
-		end = append_number(end, buftag_database(&fault->tag));
-		end = append_string(end, "/");
-		end = append_number(end, buftag_relfilenode(&fault->tag));
-		end = append_string(end, " (");
-		end = append_string(end, forkNames[fault->tag.forkNum]);
-		end = append_string(end, "),");
-	}
-	end = append_string(end, " is denied, the buffer's protection is ");
-	end = append_string(end, protection_name(pool_buffer_protection(fault->buffer)));
-	*end = '\n';
-	if (write(STDERR_FILENO, message, end + 1 - message) < 0)
-	{
-		/* there is nobody left to tell */
-	}
-	*end = '\0';
-	fault_log_message(message);
-}
-
-/* Tell the server log that this process has opened the pool in another's place. */
-void
-fault_tell_overdue(void)
-{
-	char		message[128];
-	char	   *end = message;
-
-	end = append_string(end, "pg_mshare: process ");
-	end = append_number(end, getpid());
-	end = append_string(end, " has opened the buffer pool, a second after the closing should have ended\n");
-	if (write(STDERR_FILENO, message, end - message) < 0)
-	{
-		/* there is nobody left to tell */
-	}
 }
 
 /*
@@ -282,7 +171,7 @@ wait_until_open(const char *address, FaultAccess access)
 					   WAITS_UNDER_HEADER_LOCK);
 		}
 
-		overdue_us = freeze_open_overdue();
+		overdue_us = overdue_open();
 		if (futex_wait(&pool->generation, generation,
 					   Min(overdue_us, behind ? BEHIND_CHECK_US : WAIT_CHECK_US)) == 0)
 			continue;

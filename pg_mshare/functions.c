@@ -701,7 +701,7 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	}
 
 	provider->usage(&usage);
-	frozen_since = freeze_frozen_since();
+	frozen_since = closing_frozen_since();
 	private_bytes = private_page_table_bytes();
 	SET(0, CStringGetTextDatum(provider->name));
 	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
@@ -737,7 +737,7 @@ pg_mshare_closings(PG_FUNCTION_ARGS)
 	if (provider == NULL)
 		return result_row(tupdesc, values, nulls);
 
-	freeze_describe(&state);
+	closing_describe(&state);
 	if (state.by != NULL)
 	{
 		SET(0, CStringGetTextDatum(state.by));

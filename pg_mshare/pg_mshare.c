@@ -17,8 +17,12 @@
  *	fault_mode.c			and where the kernel makes it wait instead
  *	denials.c				who waits there, as the kernel tells
  *	fault_log.c				the last of them
+ *	tell.c					what the log is told of them
  *	counters.c				what is counted for monitoring
- *	freeze.c				closings, their limits, and the worker that ends them
+ *	closing_state.c			what is closed, and until when
+ *	closing.c				closings: how they begin, and how they end
+ *	overdue.c				and if they do not end in time
+ *	freeze_worker.c			the worker that ends them
  *	control.c				the way in without SQL, for pg_mshare_ctl
  *	wait_events.c			what pg_stat_activity calls our waits
  *	watch.c					who writes what, seen by closing the pool
@@ -42,6 +46,10 @@
 #include "pg_mshare.h"
 
 PG_MODULE_MAGIC;
+
+/* How soon workers come back after an error */
+#define FREEZE_WORKER_RESTART_S	1
+#define RESIZE_WORKER_RESTART_S	5
 
 typedef enum WantedProvider
 {
@@ -263,7 +271,7 @@ mshare_shmem_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 
-	freeze_request();
+	closing_request();
 }
 
 static void
@@ -275,7 +283,7 @@ mshare_shmem_startup(void)
 		prev_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	freeze_startup();
+	closing_startup();
 	LWLockRelease(AddinShmemInitLock);
 
 	pool_startup(mshare_provider == WANT_MPROTECT ?
@@ -285,7 +293,7 @@ mshare_shmem_startup(void)
 	{
 		processes_startup();
 		faults_startup();
-		freeze_guard_startup();
+		overdue_guard_startup(provider->catch_up || flip_signal_install());
 	}
 	fault_log_startup();
 	counters_startup();
@@ -319,9 +327,9 @@ mshare_require(void)
 }
 
 /* A background worker without a database connection, and of a type of its own */
-void
-mshare_register_worker(const char *name, const char *function,
-					   BgWorkerStartTime start, int restart_s)
+static void
+register_worker(const char *name, const char *function,
+				BgWorkerStartTime start, int restart_s)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS,
@@ -356,8 +364,10 @@ _PG_init(void)
 	if (!IsPostmasterEnvironment)
 		return;
 
-	freeze_register_worker();
-	resize_register_worker();
+	register_worker("pg_mshare freeze worker", "pg_mshare_freeze_worker_main",
+					BgWorkerStart_PostmasterStart, FREEZE_WORKER_RESTART_S);
+	register_worker("pg_mshare resize worker", "pg_mshare_resize_worker_main",
+					BgWorkerStart_ConsistentState, RESIZE_WORKER_RESTART_S);
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = mshare_shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;

@@ -177,8 +177,6 @@ extern int	mshare_debug_max_ranges;
 extern void mshare_set_kernel_waits(KernelWaits waits);
 extern void mshare_require_preload(void);
 extern void mshare_require(void);
-extern void mshare_register_worker(const char *name, const char *function,
-								   BgWorkerStartTime start, int restart_s);
 
 /* ----------
  * pool.c
@@ -193,7 +191,7 @@ typedef struct PoolControl
 	pg_atomic_uint32 generation;
 	/* Of the first two one is being written; the last says that all is open. */
 	PoolPlan	plans[3];
-	/* How many open what is overdue, without the lock: see freeze_open_overdue() */
+	/* How many open what is overdue, without the lock: see overdue_open() */
 	pg_atomic_uint32 openers;
 
 	pg_atomic_uint64 waits;		/* faults that the handler has parked, ever */
@@ -313,9 +311,6 @@ typedef struct Fault
 extern void faults_startup(void);
 extern bool faults_are_handled(const void **handler);
 extern void fault_name_block(Fault *fault);
-extern void fault_tell(const Fault *fault, int byte, const char *outcome);
-extern void fault_tell_overdue(void);
-extern const char *fault_access_name(const Fault *fault);
 extern bool header_is_locked(int buffer);
 
 /* ----------
@@ -378,6 +373,14 @@ extern void fault_log_message(const char *text);
 extern void fault_log_tell(bool alone);
 
 /* ----------
+ * tell.c
+ * ----------
+ */
+extern const char *fault_access_name(const Fault *fault);
+extern void fault_tell(const Fault *fault, int byte, const char *outcome);
+extern void overdue_tell(void);
+
+/* ----------
  * counters.c
  * ----------
  */
@@ -410,22 +413,33 @@ extern int64 counters_closed_us(void);
 extern int64 counters_reads_since(void);
 
 /* ----------
- * freeze.c
+ * closing_state.c
  * ----------
  */
-extern void freeze_request(void);
-extern void freeze_startup(void);
-extern void freeze_register_worker(void);
+extern void closing_request(void);
+extern void closing_startup(void);
+extern bool closing_is(uint64 serial);
+extern bool closing_is_noted(void);
+extern bool closing_is_watch(void);
+extern bool closing_is_unwanted(void);
+extern TimestampTz closing_frozen_since(void);
+extern bool freeze_worker_alive(void);
 extern void freeze_wake_worker(void);
 extern void freeze_urgent(void);
-extern bool freeze_is_noted(void);
-extern bool freeze_worker_alive(void);
-extern void freeze_guard_startup(void);
-extern void freeze_guard(void);
-extern int64 freeze_open_overdue(void);
-extern void freeze_await_openers(void);
-extern TimestampTz freeze_frozen_since(void);
 
+/* ----------
+ * overdue.c
+ * ----------
+ */
+extern int64 overdue_open(void);
+extern void overdue_await_openers(void);
+extern void overdue_guard_startup(bool has_signal);
+extern void overdue_guard(void);
+
+/* ----------
+ * closing.c
+ * ----------
+ */
 typedef struct ClosingState
 {
 	const char *by;				/* NULL: nothing is closed */
@@ -434,15 +448,13 @@ typedef struct ClosingState
 	int64		closed_us;		/* all closings, ever */
 } ClosingState;
 
-extern void freeze_describe(ClosingState *state);
+extern void closing_describe(ClosingState *state);
 
 extern void closing_flip(const PoolRange *range, int64 hold_us,
 						 FlipResult *down, FlipResult *up);
 extern void closing_protect(const PoolRange *ranges, int nranges, FlipResult *result);
 extern void closing_freeze(int64 timeout_us);
 extern bool closing_thaw(void);
-extern bool closing_is(uint64 serial);
-extern bool closing_is_unwanted(void);
 
 typedef enum WatchOpening
 {
@@ -455,7 +467,6 @@ extern uint64 closing_watch(int64 duration_us, int64 *end);
 extern WatchOpening closing_watch_open(uint64 serial, const PoolRange *ranges,
 									   int nranges, bool all);
 extern void closing_watch_end(uint64 serial);
-extern bool closing_is_watch(void);
 
 extern void closing_refuse(void);
 extern bool closing_try_lock_open(bool yield);
@@ -474,7 +485,6 @@ typedef struct ResizeResult
 } ResizeResult;
 
 extern void resize_startup(void);
-extern void resize_register_worker(void);
 extern Size resize_populated_bytes(void);
 extern int	resize_target(void);
 extern int	resize_in_use(void);

@@ -21,7 +21,7 @@
  * counter says which one is in force, and the other one is written while nobody
  * needs it.  Readers take no lock, as they are signal handlers: they read the
  * counter, use the plan, and start again if the counter has moved.  Writers
- * hold the lock in freeze.c.  A third plan, that all is open, never changes: who finds
+ * hold the lock in closing.c.  A third plan, that all is open, never changes: who finds
  * that a closing does not end can put it into force without a lock, by moving the
  * counter on.  The counter is the futex that parked faults wait
  * on, so there is no moment between "still closed" and "asleep" to miss a
@@ -371,7 +371,7 @@ pool_wake(void)
 	futex_wake_all(&pool->generation);
 }
 
-/* The plan in force; stable only while the lock in freeze.c is held. */
+/* The plan in force; stable only while the lock in closing.c is held. */
 const PoolPlan *
 pool_plan(void)
 {

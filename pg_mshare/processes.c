@@ -36,7 +36,7 @@
  * *silent* until it answers: it catches up when it runs again, before it does anything
  * else, so an opening need not wait for it, and nothing is closed again before.
  *
- * Locking: flips are serialised by the lock in freeze.c, but one that is stuck
+ * Locking: flips are serialised by the lock in closing.c, but one that is stuck
  * may be overtaken.  Slot states change by compare-and-exchange, and only who
  * holds "alive" makes a slot live or frees one that was.  Nobody waits for
  * "alive", as it may be held for life.

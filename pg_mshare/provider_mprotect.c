@@ -126,7 +126,7 @@ flip_signal_handler(int signo, siginfo_t *info, void *context)
 
 	if (provider->catch_up)
 		provider->catch_up();
-	freeze_guard();
+	overdue_guard();
 
 	/* BlockSig has SIGTERM, unlike StartupBlockSig, in which clients are awaited. */
 	if (sigismember(interrupted, SIGTERM))
@@ -136,7 +136,7 @@ flip_signal_handler(int signo, siginfo_t *info, void *context)
 
 /*
  * Once, in the postmaster; children inherit the handler.  With provider mshare only
- * the postmaster is ever sent the signal (freeze.c).  False: it is already in use.
+ * the postmaster is ever sent the signal (overdue.c).  False: it is already in use.
  */
 bool
 flip_signal_install(void)

@@ -364,7 +364,7 @@ region_protect(const PoolRange *changes, int nchanges, TimestampTz deadline,
 			result->sys_errno = ECANCELED;
 			return false;
 		}
-		freeze_await_openers();
+		overdue_await_openers();
 	}
 	for (int i = 0; i < nchanges; i++)
 	{

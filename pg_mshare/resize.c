@@ -24,7 +24,7 @@
  * Work is done by the session that asks, or by the resize worker: a background worker
  * that follows pg_mshare.target_size when the configuration is read again, and goes on
  * with what a session could not have.  It is done in steps.  Each takes the lock of
- * freeze.c, so that nothing is closed meanwhile, and looks whether its request is still
+ * closing.c, so that nothing is closed meanwhile, and looks whether its request is still
  * the last one, by "serial": a later one overtakes those before.  Between steps a
  * closing may come, and is waited for; what it closed has to stay what it is.  Dirty
  * buffers are written before the step, without the lock.
@@ -82,9 +82,8 @@
 #define LOCK_RETRY_MS		10
 #define YIELD_US			INT64CONST(1000000)
 
-/* How often the worker tries what others hold pinned, and comes back after an error */
+/* How often the worker tries what others hold pinned */
 #define WORKER_RETRY_MS		5000
-#define WORKER_RESTART_S	5
 
 /* How many buffers an error names, and how many processes */
 #define MAX_NAMED_BUFFERS	3
@@ -99,7 +98,7 @@ typedef struct ResizeShared
 	int			session;		/* the process that does it; 0: the worker may */
 	PGPROC	   *worker;
 
-	/* Changed only with the lock in freeze.c held */
+	/* Changed only with the lock in closing.c held */
 	pg_atomic_uint32 nretired;
 	uint64		retired[FLEXIBLE_ARRAY_MEMBER];
 } ResizeShared;
@@ -900,13 +899,6 @@ resize_startup(void)
 	ereport(LOG,
 			(errmsg("pg_mshare: %zu kB of %zu kB of shared buffers are in use",
 					kilobytes(shared->target), kilobytes(NBuffers))));
-}
-
-void
-resize_register_worker(void)
-{
-	mshare_register_worker("pg_mshare resize worker", "pg_mshare_resize_worker_main",
-						   BgWorkerStart_ConsistentState, WORKER_RESTART_S);
 }
 
 /* ----------
