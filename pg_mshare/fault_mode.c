@@ -331,7 +331,7 @@ fault_mode_startup(void)
 	uint64		waits = fault_mode_waits();
 	int			timeout_ms;
 
-	mshare_set_kernel_waits(decide());
+	settings_set_kernel_waits(decide());
 	proof_waits += fault_mode_waits() - waits;
 	timeout_ms = mshare_kernel_waits == KERNEL_WAITS_ALL ? 0 :
 		MAX_FREEZE_TIMEOUT_MS + DEADLINE_MARGIN_MS;

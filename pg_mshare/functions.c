@@ -42,6 +42,30 @@ PG_FUNCTION_INFO_V1(pg_mshare_faults);
 PG_FUNCTION_INFO_V1(pg_mshare_size);
 PG_FUNCTION_INFO_V1(pg_mshare_resize);
 
+static void
+check_preloaded(void)
+{
+	if (!mshare_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_mshare must be loaded via shared_preload_libraries"),
+				 errhint("Add pg_mshare to shared_preload_libraries and restart the server.")));
+}
+
+/* For functions that have nothing to work on without the pool */
+static void
+check_provider(void)
+{
+	check_preloaded();
+	if (provider == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_mshare is off"),
+				 IsPostmasterEnvironment ?
+				 errhint("Set pg_mshare.provider to auto and restart the server.") :
+				 errhint("A single-user server has no process that could end a closing. Start the server with a postmaster.")));
+}
+
 /* ----------
  * What /proc knows of a process
  * ----------
@@ -319,7 +343,7 @@ pg_mshare_flip(PG_FUNCTION_ARGS)
 	FlipResult	down;
 	FlipResult	up;
 
-	mshare_require();
+	check_provider();
 	range = get_range(fcinfo, 0, 2, 3);
 	if (range.protection == POOL_READWRITE)
 		ereport(ERROR,
@@ -352,7 +376,7 @@ pg_mshare_protect(PG_FUNCTION_ARGS)
 	PoolRange	range;
 	FlipResult	result;
 
-	mshare_require();
+	check_provider();
 	range = get_range(fcinfo, 0, 1, 2);
 
 	closing_protect(&range, 1, &result);
@@ -467,7 +491,7 @@ pg_mshare_protect_relation(PG_FUNCTION_ARGS)
 	int			nranges;
 	int			buffers;
 
-	mshare_require();
+	check_provider();
 	if (pool_page_size > BLCKSZ)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -532,7 +556,7 @@ pg_mshare_watch(PG_FUNCTION_ARGS)
 	int64		duration_us;
 	Watch	   *watch;
 
-	mshare_require();
+	check_provider();
 	if (mshare_on_fault != ON_FAULT_WAIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -592,7 +616,7 @@ pg_mshare_faults(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	uint32		last;
 
-	mshare_require();
+	check_provider();
 	InitMaterializedSRF(fcinfo, 0);
 
 	last = fault_log_last();
@@ -643,7 +667,7 @@ pg_mshare_freeze(PG_FUNCTION_ARGS)
 {
 	int64		timeout_us;
 
-	mshare_require();
+	check_provider();
 	timeout_us = PG_ARGISNULL(0) ? mshare_freeze_timeout * INT64CONST(1000) :
 		get_closed_time(fcinfo, 0, "timeout", 1000);
 	warn_of_reads();
@@ -654,7 +678,7 @@ pg_mshare_freeze(PG_FUNCTION_ARGS)
 Datum
 pg_mshare_thaw(PG_FUNCTION_ARGS)
 {
-	mshare_require();
+	check_provider();
 	PG_RETURN_BOOL(closing_thaw());
 }
 
@@ -689,7 +713,7 @@ pg_mshare_status(PG_FUNCTION_ARGS)
 	TimestampTz frozen_since;
 	int64		private_bytes;
 
-	mshare_require_preload();
+	check_preloaded();
 	memset(nulls, true, sizeof(nulls));
 
 #define SET(column, value) (values[column] = (value), nulls[column] = false)
@@ -732,7 +756,7 @@ pg_mshare_closings(PG_FUNCTION_ARGS)
 	bool		nulls[11];
 	ClosingState state;
 
-	mshare_require_preload();
+	check_preloaded();
 	memset(nulls, true, sizeof(nulls));
 	if (provider == NULL)
 		return result_row(tupdesc, values, nulls);
@@ -763,7 +787,7 @@ pg_mshare_size(PG_FUNCTION_ARGS)
 	Datum		values[3];
 	bool		nulls[3] = {false};
 
-	mshare_require_preload();
+	check_preloaded();
 	memset(nulls, provider == NULL, sizeof(nulls));
 	if (provider != NULL)
 	{
@@ -782,7 +806,7 @@ pg_mshare_resize(PG_FUNCTION_ARGS)
 	bool		nulls[4] = {false};
 	ResizeResult result;
 
-	mshare_require();
+	check_provider();
 	resize(DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(0))), &result);
 
 	values[0] = Int64GetDatum((int64) result.target * BLCKSZ);
@@ -798,7 +822,7 @@ pg_mshare_ranges(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	PoolPlan   *plan;
 
-	mshare_require();
+	check_provider();
 	InitMaterializedSRF(fcinfo, 0);
 
 	plan = palloc(sizeof(PoolPlan));
@@ -825,7 +849,7 @@ pg_mshare_backends(PG_FUNCTION_ARGS)
 	int			nprocesses;
 	int64		pool_inode;
 
-	mshare_require();
+	check_provider();
 	InitMaterializedSRF(fcinfo, 0);
 
 	pool_inode = proc_pool_inode(MyProcPid);

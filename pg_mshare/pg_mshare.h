@@ -128,9 +128,17 @@ extern int	region_fd;
 extern bool region_protect_bytes(Size offset, Size size, int prot);
 
 /* ----------
- * GUCs (pg_mshare.c)
+ * settings.c
  * ----------
  */
+typedef enum WantedProvider
+{
+	WANT_AUTO,
+	WANT_MSHARE,
+	WANT_MPROTECT,
+	WANT_OFF
+} WantedProvider;
+
 typedef enum HugePages
 {
 	POOL_HUGE_OFF,
@@ -157,6 +165,8 @@ typedef enum KernelWaits
 /* How often one closing is reopened for the sake of a header lock */
 #define MAX_RECLOSINGS		10
 
+extern bool mshare_preloaded;
+extern int	mshare_provider;
 extern char *mshare_path;
 extern bool mshare_populate;
 extern int	mshare_huge_pages;
@@ -174,9 +184,8 @@ extern bool mshare_debug_ignore_header_lock;
 extern int	mshare_debug_max_reclosings;
 extern int	mshare_debug_max_ranges;
 
-extern void mshare_set_kernel_waits(KernelWaits waits);
-extern void mshare_require_preload(void);
-extern void mshare_require(void);
+extern void settings_define(void);
+extern void settings_set_kernel_waits(KernelWaits waits);
 
 /* ----------
  * pool.c

@@ -58,6 +58,7 @@
 #define PLAN_OPEN			2
 #define GENERATION_FIRST	4
 
+const Provider *provider = NULL;
 PoolControl *pool = NULL;
 char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
