@@ -77,7 +77,8 @@ mshare_shmem_startup(void)
 
 	pool_startup(mshare_provider == WANT_MPROTECT ?
 				 &provider_mprotect : &provider_mshare,
-				 mshare_provider == WANT_AUTO);
+				 mshare_provider == WANT_AUTO,
+				 mshare_populate ? resize_populated_bytes() : 0);
 	if (first)
 	{
 		processes_startup();

@@ -213,8 +213,9 @@ extern char *pool_base;
 extern Size pool_mapped_bytes;
 extern Size pool_page_size;
 extern bool pool_in_place;
+extern Size pool_populate_bytes;	/* what is populated when it is mapped, or made anew */
 
-extern void pool_startup(const Provider *wanted, bool fallback);
+extern void pool_startup(const Provider *wanted, bool fallback, Size populate_bytes);
 extern bool pool_is_attached(void);
 extern bool pool_contains(const void *address);
 extern void pool_range_bytes(const PoolRange *range, Size *offset, Size *size);

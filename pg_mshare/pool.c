@@ -64,6 +64,7 @@ char	   *pool_base = NULL;
 Size		pool_mapped_bytes = 0;
 Size		pool_page_size = 0;
 bool		pool_in_place = false;
+Size		pool_populate_bytes = 0;
 
 /* Has the postmaster detached from its shared memory? */
 static volatile sig_atomic_t detached = false;
@@ -191,8 +192,8 @@ pool_give_back(void)
 	if (!pool_in_place && !provider->advise(0, pool_mapped_bytes, MADV_REMOVE))
 		ereport(WARNING,
 				(errmsg("could not give back the buffer pool's memory after a crash: %m")));
-	if (mshare_populate &&
-		!provider->advise(0, resize_populated_bytes(), MADV_POPULATE_WRITE))
+	if (pool_populate_bytes > 0 &&
+		!provider->advise(0, pool_populate_bytes, MADV_POPULATE_WRITE))
 		ereport(WARNING,
 				(errmsg("could not populate the buffer pool after a crash: %m")));
 }
@@ -220,8 +221,9 @@ pool_is_attached(void)
  * there is nothing to copy.
  */
 void
-pool_startup(const Provider *wanted, bool fallback)
+pool_startup(const Provider *wanted, bool fallback, Size populate_bytes)
 {
+	pool_populate_bytes = populate_bytes;
 	if (pool_base == NULL)
 		pool_map(wanted, fallback);
 	else

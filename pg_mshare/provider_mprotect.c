@@ -226,8 +226,8 @@ mprotect_map(Size *bytes, Size *page_size, int elevel)
 		return NULL;
 	}
 
-	if (mshare_populate &&
-		madvise(base, TYPEALIGN(*page_size, resize_populated_bytes()), MADV_POPULATE_WRITE) < 0)
+	if (pool_populate_bytes > 0 &&
+		madvise(base, TYPEALIGN(*page_size, pool_populate_bytes), MADV_POPULATE_WRITE) < 0)
 	{
 		ereport(elevel,
 				(errcode(ERRCODE_OUT_OF_MEMORY),

@@ -316,7 +316,7 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 				 errhint("Start the server with \"ulimit -f unlimited\" (LimitFSIZE=infinity under systemd): to this kernel a region's size is a file's, though no file grows.") : 0));
 	}
 	else if (region_fill(fd, bytes, page_size, elevel) &&
-			 (!mshare_populate || region_populate(fd, TYPEALIGN(*page_size, resize_populated_bytes()), elevel)))
+			 (pool_populate_bytes == 0 || region_populate(fd, TYPEALIGN(*page_size, pool_populate_bytes), elevel)))
 		base = region_map(fd, window, elevel);
 
 	if (base == NULL)
