@@ -10,11 +10,13 @@
 
 #include <linux/kconfig.h>
 
-#if !IS_ENABLED(CONFIG_X86_64) || !IS_ENABLED(CONFIG_SHMEM) || \
+#if !IS_ENABLED(CONFIG_X86_64) || IS_ENABLED(CONFIG_PREEMPT_RT)
+#error "mshare needs X86_64 without PREEMPT_RT"
+#endif
+#if !IS_ENABLED(CONFIG_SHMEM) || !IS_ENABLED(CONFIG_SECURITY) || \
 	!IS_ENABLED(CONFIG_PER_VMA_LOCK) || !IS_ENABLED(CONFIG_MMU_NOTIFIER) || \
-	!IS_ENABLED(CONFIG_SPLIT_PMD_PTLOCKS) || !IS_ENABLED(CONFIG_SECURITY) || \
-	IS_ENABLED(CONFIG_PREEMPT_RT)
-#error "mshare needs X86_64, SHMEM, PER_VMA_LOCK, MMU_NOTIFIER, SPLIT_PMD_PTLOCKS, SECURITY and no PREEMPT_RT"
+	!IS_ENABLED(CONFIG_SPLIT_PMD_PTLOCKS)
+#error "mshare needs SHMEM, SECURITY, PER_VMA_LOCK, MMU_NOTIFIER, SPLIT_PMD_PTLOCKS"
 #endif
 #if !IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_ARGS) || \
 	!IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) || \
@@ -35,16 +37,16 @@
 #define MSHARE_BATCH_REGIONS	4
 
 /* asm/tlbflush.h hides from modules most of what it has */
+#include <linux/cpufeature.h>
 #include <linux/mm_types.h>
 #include <linux/mmu_notifier.h>
+#include <linux/pgtable.h>
+#include <linux/processor.h>
+#include <linux/pti.h>
 #include <linux/sched.h>
-#include <asm/processor.h>
-#include <asm/cpufeature.h>
-#include <asm/special_insns.h>
-#include <asm/smp.h>
+#include <linux/smp.h>
 #include <asm/invpcid.h>
-#include <asm/pti.h>
-#include <asm/pgtable.h>
+#include <asm/special_insns.h>
 #ifdef _ASM_X86_TLBFLUSH_H
 #error "asm/tlbflush.h came too early"
 #endif

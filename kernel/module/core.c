@@ -6,6 +6,7 @@
  * and taken back after the last mount and region are gone: a machine that has the
  * module but no mount pays nothing.
  */
+#include <linux/cpufeature.h>
 #include <linux/ftrace.h>
 #include <linux/kobject.h>
 #include <linux/module.h>
@@ -13,7 +14,6 @@
 #include <linux/mutex.h>
 #include <linux/utsname.h>
 #include <linux/workqueue.h>
-#include <asm/cpufeature.h>
 
 #include "core.h"
 

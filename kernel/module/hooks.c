@@ -5,7 +5,7 @@
  *
  * A hook is an ftrace handler at a function's entry which lets the function's
  * caller come out in another one, as livepatch does, but only where a window is
- * concerned: it looks at one argument, and everybody else falls through. Each
+ * concerned: it looks at one argument, and everybody else goes on into it. Each
  * names the patch that it stands for. The table is at the end, with the patches
  * that need no hook.
  *

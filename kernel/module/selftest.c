@@ -32,10 +32,14 @@ struct mshare_selftest {
 	struct completion done;
 };
 
-#define EXPECT(test, condition) do {					\
-	if (!(test)->failed && !(condition))				\
-		(test)->failed = #condition;				\
-} while (0)
+static void selftest_expect(struct mshare_selftest *test, bool holds,
+			    const char *condition)
+{
+	if (!test->failed && !holds)
+		test->failed = condition;
+}
+
+#define EXPECT(test, condition) selftest_expect(test, condition, #condition)
 
 static int selftest_flip(struct mshare_selftest *test, unsigned long prot)
 {
