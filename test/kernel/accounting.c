@@ -6,6 +6,8 @@
 #include "mshare_test.h"
 #include "mshare_mm.h"
 
+#include <sys/param.h>
+
 #define OBJECT	(32 * MIB)
 
 FIXTURE(accounting)
@@ -317,6 +319,21 @@ static long group_oom_kills(const char *name)
 	return figure(group_path(name, "memory.events"), "oom_kill");
 }
 
+/* How many records of the kernel's log hold a text, from where @log is read on */
+static int log_records(int log, const char *text)
+{
+	char record[8192];
+	int found = 0;
+	ssize_t n;
+
+	while ((n = read(log, record, sizeof(record) - 1)) > 0 ||
+	       (n < 0 && errno == EPIPE)) {
+		record[MAX(n, 0)] = '\0';
+		found += strstr(record, text) != NULL;
+	}
+	return found;
+}
+
 /* The pages of an object that a store reaches before one is SIGBUS */
 static size_t fill_until_denied(char *p, size_t size)
 {
@@ -331,11 +348,13 @@ static size_t fill_until_denied(char *p, size_t size)
  * Without swap, a group whose region has taken all it may is out of memory,
  * whoever touches the region: who is killed is in the group, not outside. The
  * region's memory is not freed by that; with nobody left to kill, who asks for
- * more of it gets SIGBUS, a system call EFAULT. What is there can be used all the
- * while, and with more memory so can the rest.
+ * more of it gets SIGBUS, a system call EFAULT, and the log tells it once, however
+ * often that is tried. What is there can be used all the while, and with more memory
+ * so can the rest.
  */
 TEST_F(accounting, oom_is_inside_the_group)
 {
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int held[2], zero;
 	struct mshare_advise populate = {
 		.region_offset = 0, .size = OBJECT, .advice = MADV_POPULATE_WRITE,
@@ -363,6 +382,7 @@ TEST_F(accounting, oom_is_inside_the_group)
 			pause();
 	}
 	ASSERT_EQ(1, read(held[0], &c, 1));
+	ASSERT_EQ(0, lseek(log, 0, SEEK_END));
 	toucher = fork_on(-1);
 	if (toucher == 0) {
 		char *p = window(self->region, 1, RW);
@@ -397,6 +417,8 @@ TEST_F(accounting, oom_is_inside_the_group)
 	EXPECT_GT(16 * MIB, seen->got);
 	EXPECT_EQ(200, seen->denied);
 	EXPECT_EQ(200, seen->called);
+	EXPECT_EQ(1, log_records(log, "no killable processes"));
+	close(log);
 
 	ASSERT_EQ(0, write_file(group_path("creator", "memory.max"), "max"));
 	write(held[1], "", 1);
