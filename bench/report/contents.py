@@ -4,7 +4,7 @@
 import math
 import re
 
-from . import arms, charts, flips, goals, kernels, losses, stats
+from . import arms, charts, flips, goals, hosts, kernels, losses, stats
 from .render import Bullets, Fold, Heading, Table, Text, without_empty_columns
 from .results import SAME_SERVER
 from .units import count, kibibytes, mebibytes, micro, percent, ratio
@@ -594,6 +594,31 @@ def kernels_blocks(results, environment, other):
             for workload, arm, metric, a, b in different]),)) if different else Text("")
 
 
+def hosts_table(points, words, base):
+    """Times on both, and how many times of one arm's: what may carry over to another machine."""
+    def times(interval, values):
+        return "" if not interval else ratio(interval[0]) if len(values) < 2 else _ratio(interval).replace(" times", "")
+
+    return Table(("point", "arm", "A", f"A: of {base}'s", "B", f"B: of {base}'s"), [
+        (words(point.what), point.arm, with_interval(point.virtual, micro), times(point.virtual_times, point.virtual),
+         with_interval(point.host, micro), times(point.host_times, point.host)) for point in points])
+
+
+def hosts_blocks(results, other):
+    """The same on the virtual machine's host itself, side by side."""
+    closings, sessions = list(hosts.closings(results, other.results)), list(hosts.sessions(results, other.results))
+    yield Heading("Two machines: the virtual one, and its host itself")
+    yield Text(f"A is the virtual machine, B its host on the kernel that it runs ({kernels.release(other.environment)}), without emulation"
+               + (", and without mshare: that kernel has none" if kernels.form(other.environment) == kernels.NONE else "")
+               + f"; all else of B: [{other.name}]({other.name}/report.md). Emulation makes a page fault, a system call and an interrupt dearer by "
+               "other factors than a load or a store. So of a time in A nothing follows for B; a ratio between two arms carries over as far as "
+               "the two columns of ratios agree.")
+    if closings:
+        yield without_empty_columns(hosts_table(closings, flips.words, "mprotect"))
+    if sessions:
+        yield without_empty_columns(hosts_table(sessions, SESSIONS.get, "stock"))
+
+
 def _flip_blocks(results):
     if not flips.points(results):
         return
@@ -702,12 +727,14 @@ def _server_blocks(results, latencies, order, drawn):
 def blocks(results, environment, complete, latencies=None, order=(), data_bytes=0, beside=(), svgs=None):
     """The report as a list of blocks; charts among them.
 
-    beside: other runs (Beside); those on another kernel are compared with this one. svgs: {name: svg} of charts drawn when all raw output was there, for those that
-    rows alone cannot give.
+    beside: other runs (Beside); those on another kernel, or on the host of this virtual machine, are compared with this one. svgs: {name: svg}
+    of charts drawn when all raw output was there, for those that rows alone cannot give.
     """
     def drawn(name, caption):
         return charts.Figure(name, caption, svgs[name]) if svgs and name in svgs else None
 
+    itself = [other for other in beside if hosts.is_host(other.environment) and not hosts.is_host(environment)]
+    beside = [other for other in beside if other not in itself]
     others = [other for other in beside if kernels.name(other.environment) != kernels.name(environment)]
     beside = [other for other in beside if other not in others]
     found = [Text(sentence(results)), Text(times_sentence(results)), Text(kernels.sentence(environment)),
@@ -718,6 +745,7 @@ def blocks(results, environment, complete, latencies=None, order=(), data_bytes=
               *_memory_blocks(results, data_bytes, environment.get("wide_mib"), beside, drawn),
               *_instruction_blocks(results), *_flip_blocks(results), *_server_blocks(results, latencies or {}, order, drawn),
               *(block for other in others for block in kernels_blocks(results, environment, other)),
+              *(block for other in itself for block in hosts_blocks(results, other)),
               *_beside_blocks(beside), *losses_blocks(results),
               Heading("Failed runs and client errors"), failures(results), Heading("Method"), method(environment),
               Heading("Limits"), Bullets(limits(results.boots())), Heading("Environment"),

@@ -11,7 +11,7 @@ from unittest import mock
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-from report import compare, contents, goals, kernels, losses, raw, readme, render, results, units
+from report import compare, contents, goals, hosts, kernels, losses, raw, readme, render, results, units
 from report.results import Beside, Results, Row
 
 GOLDEN = Path(__file__).resolve().parent / "report"
@@ -389,6 +389,39 @@ class Kernels(unittest.TestCase):
             self.assertIn("Two kernels: stock kernel + module and patched kernel", names(PATCHED))
             self.assertNotIn("Beside this run", names(PATCHED))
             self.assertIn("Beside this run", names(MODULE))
+
+
+class Hosts(unittest.TestCase):
+    HOST = {"kernel": "Linux 6.18.1 #1", "mshare": "none", "machine": "this host"}
+
+    @staticmethod
+    def rows(**arms):
+        return Results([flip(arm, 8, GIB, us + rep, rep=rep) for arm, us in arms.items() for rep in (1, 2)]
+                       + [Row(arm, "cold-lookup", 1, 0, 1, "session_us", us, "us", "") for arm, us in arms.items()])
+
+    def test_what_both_have_and_its_ratio_on_each(self):
+        virtual, host = self.rows(mprotect=4000, hugetlb=400, mshare=10), self.rows(mprotect=1000, hugetlb=50)
+        base, huge = hosts.closings(virtual, host)
+        self.assertEqual((base.arm, base.virtual_times), ("mprotect", None))
+        self.assertEqual(huge.arm, "hugetlb")
+        self.assertAlmostEqual(huge.virtual_times[0], 401.5 / 4001.5)
+        self.assertAlmostEqual(huge.host_times[0], 51.5 / 1001.5)
+
+    def test_without_the_arm_that_all_are_compared_with_there_is_no_ratio(self):
+        only, = hosts.sessions(self.rows(hugetlb=400), self.rows(hugetlb=50, stock=80))
+        self.assertEqual((only.arm, only.virtual_times), ("hugetlb", None))
+
+    def test_a_report_of_a_virtual_machine_has_its_host_beside(self):
+        def text(environment):
+            host = Beside("host", self.rows(mprotect=1000, stock=300), self.HOST)
+            with mock.patch("report.plot.Chart.render", return_value="<svg></svg>"):
+                return render.markdown("", contents.blocks(self.rows(mprotect=4000, stock=900), environment, True, beside=[host]))
+        found = text(MODULE)
+        self.assertIn("Two machines", found)
+        self.assertIn("| 1 GiB, 8 running | mprotect | 4 ms [4 ms .. 4 ms] |  | 1 ms", found)
+        self.assertIn("without mshare: that kernel has none", found)
+        self.assertNotIn("Two kernels", found)
+        self.assertNotIn("Two machines", text(self.HOST))
 
 
 class Compare(unittest.TestCase):
