@@ -126,24 +126,24 @@ run_ends() {		# PGBENCH FLIPPER
 		esac
 	fi
 	if [ -n "$2" ]; then
-		wait "$2" || run_failed "the client that closes: exit status $?: $(cat "$run"/f*s.log | grep -m 1 -i error || true)"
+		wait "$2" || run_failed "the client that closes: exit status $?: $(cat "$run"/*s.log | grep -m 1 -i error || true)"
 	fi
 	sql -f "$here/gone.sql"
 }
 
-# Freezes of the whole pool, again and again, under updates.
-run_freezes() {		# CLIENTS
-	_workload=freeze _clients=$1
-	run_begin freeze "$1" 0
+# What a session does to the whole pool, again and again, under updates: freeze.sql or resize.sql
+run_disturbed() {	# WORKLOAD CLIENTS
+	_workload=$1 _clients=$2
+	run_begin "$1" "$2" 0
 	counters_before 0
-	"$pg_bin/pgbench" -n -c 1 -T "$plan_seconds" -f "$here/freeze.sql" > "$run/freezes.log" 2>&1 &
+	"$pg_bin/pgbench" -n -c 1 -T "$plan_seconds" -f "$here/$1.sql" > "$run/$1s.log" 2>&1 &
 	flipper=$!
-	"$pg_bin/pgbench" -n -c "$1" -j 2 -T "$plan_seconds" -l --log-prefix="$place/latency" -b tpcb-like \
+	"$pg_bin/pgbench" -n -c "$2" -j 2 -T "$plan_seconds" -l --log-prefix="$place/latency" -b tpcb-like \
 		> "$run/pgbench.log" 2>&1 &
 	run_ends $! $flipper
 	counters_after
 	count_latencies
-	say "$(printf '%-13s freeze       %3d clients: %s' "$arm" "$1" "$(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")")"
+	say "$(printf '%-13s %-12s %3d clients: %s' "$arm" "$1" "$2" "$(sed -n 's/ (.*//; /^tps/p' "$run/pgbench.log")")"
 	run_end
 }
 

@@ -6,7 +6,7 @@ import json
 from . import contents, render, results, stats
 from .units import count
 
-METRICS = ("tps", "latency_p99", "session_us", "first_read_us", "pool_table_bytes", "pool_faults", "freeze_p50", "own_p50", "flip_p50", "up_p50", "flush_all_p50", "lost_us", "entries_written", "syscalls", "shootdowns", "flip_faults",
+METRICS = ("tps", "latency_p99", "session_us", "first_read_us", "pool_table_bytes", "pool_faults", "freeze_p50", "shrink_p50", "grow_p50", "own_p50", "flip_p50", "up_p50", "flush_all_p50", "lost_us", "entries_written", "syscalls", "shootdowns", "flip_faults",
            "touch_faults", "page_table_bytes", "minor_faults", "session_faults", "time_closed", "failed")
 
 

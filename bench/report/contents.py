@@ -382,6 +382,19 @@ def freeze_table(results):
                   "client errors"), rows)
 
 
+def resize_table(results):
+    rows = []
+    for clients in sorted({row.clients for row in results.select(workload="resize")}):
+        for arm in arms.in_order(results.arms(), arms.SERVER):
+            cells = _Cells(results, arm, "resize", clients)
+            if cells.values("tps"):
+                rows.append((str(clients), arm, with_interval(cells.values("tps"), count), cells.one("shrinkings", count),
+                             cells.one("shrink_p50", micro), cells.tail("shrink"), cells.one("grow_p50", micro), cells.tail("grow"),
+                             cells.one("latency_p99", micro), cells.one("latency_max", micro), cells.one("client_errors", count)))
+    return Table(("clients", "arm", "TPS", "resizes a run", "giving half back", "tail", "taking it again", "tail", "latency p99",
+                  "latency, longest", "client errors"), rows)
+
+
 def losses_blocks(results):
     found, made = losses.find(results)
     if not made:
@@ -722,6 +735,12 @@ def _server_blocks(results, latencies, order, drawn):
         yield Text("`tpcb-like` while another session freezes the whole pool every half second, by leases of 0.2 s: writers wait, and "
                    "the longest transactions have waited for the end of one. Times are of the whole SQL call.")
         yield freeze_table(results)
+    if results.select("shrinkings"):
+        yield Heading("Resizes under updates")
+        yield Text("`tpcb-like` while another session gives half of shared_buffers back to the system (`pg_mshare_resize()`), and half a second "
+                   "later takes it into use again: what was in those buffers is written out if it must be, and read again when it is wanted. "
+                   "With provider mshare the memory leaves one set of page tables, else that of every process.")
+        yield resize_table(results)
 
 
 def blocks(results, environment, complete, latencies=None, order=(), data_bytes=0, beside=(), svgs=None):

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import stats
 from .results import Row, row_of
 
-PGBENCH = "select-only", "tpcb-like", "churn", "scaling", "freeze", "small-pool", "paced"     # workloads whose result is TPS
+PGBENCH = "select-only", "tpcb-like", "churn", "scaling", "freeze", "resize", "small-pool", "paced"     # workloads whose result is TPS
 SESSIONS = "cold-backend", "cold-lookup"     # those whose result is the time of a session
 
 
@@ -58,11 +58,12 @@ def _flip_rows(pairs):
     yield "n", len(pairs), "count", "flips"
 
 
-def _freeze_rows(text):
-    times = [float(us) for us in re.findall(r"^.*INFO:  freeze ([0-9.]+)$", text, re.MULTILINE)]
+def _call_rows(name, counted, text):
+    """What a session raised of its calls: a name, and us."""
+    times = [float(us) for us in re.findall(rf"^.*INFO:  {name} ([0-9.]+)$", text, re.MULTILINE)]
     if times:
-        yield from _time_rows("freeze", times)
-        yield "freezes", len(times), "count", ""
+        yield from _time_rows(name, times)
+        yield counted, len(times), "count", ""
 
 
 def _one_backend_rows(text):
@@ -145,7 +146,9 @@ def _run_rows(folder, run):
     sessions = run["workload"] in SESSIONS and said.get("transactions")
     yield from _counter_rows(assignments(text("counters")), sessions)
     yield from _latency_rows(text("latencies"))
-    yield from _freeze_rows(text("freezes.log"))
+    yield from _call_rows("freeze", "freezes", text("freezes.log"))
+    yield from _call_rows("shrink", "shrinkings", text("resizes.log"))
+    yield from _call_rows("grow", "growings", text("resizes.log"))
     yield from _one_backend_rows(text("one_backend"))
     if (folder / "sums").exists():
         yield "sums_compared", 1, "count", "of the four pgbench tables"

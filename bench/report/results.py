@@ -104,7 +104,7 @@ class Results:
 
     def pgbench_points(self):
         """All (workload, clients) of pgbench that are compared by their TPS."""
-        return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload not in ("freeze", "paced")})
+        return sorted({(row.workload, row.clients) for row in self.select("tps") if row.workload not in ("freeze", "resize", "paced")})
 
     def noise(self, workload, clients):
         """A against A: by how much the medians of the same server differ at this point

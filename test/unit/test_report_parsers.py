@@ -88,6 +88,11 @@ class OtherRuns(unittest.TestCase):
         self.assertEqual(found["freezes"], 2)
         self.assertEqual((found["latency_p99"], found["latency_max"]), (1000, 210000))
 
+    def test_resizes(self):
+        found = metrics(raw.run_rows(GOLDEN / "raw/0007"))
+        self.assertEqual((found["shrink_p50"], found["shrink_max"], found["shrinkings"]), (70000.5, 338061, 3))
+        self.assertEqual((found["grow_p50"], found["growings"]), (7979, 2))     # the last was cut off
+
     def test_a_run_that_could_not_be_has_a_reason_and_no_figure(self):
         rows = raw.run_rows(GOLDEN / "raw/0005")
         self.assertEqual([(row.metric, row.arm) for row in rows], [("unavailable", "mprotect")])
