@@ -97,6 +97,7 @@ extern const struct arm arm_fifreeze, arm_hugetlb, arm_hugetlb_1g, arm_leaf, arm
 extern const struct arm arm_pagemap;
 extern const struct arm arm_piece, arm_pkeys, arm_repair, arm_thp, arm_uffd_wp;
 
+/* failure.c: why a point could not be measured; both return false */
 extern char failure[256];
 extern bool lacking;		/* the last failure is this machine's lack */
 bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

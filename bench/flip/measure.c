@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,31 +24,7 @@
 #define WINDOWS		3	/* with flips, and as many without */
 #define FLUSHES		20	/* bare flushes of all CPUs, of every point the same number */
 
-char failure[256];
-bool lacking;
 static int failed_points;
-
-bool fail(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(failure, sizeof(failure), format, args);
-	va_end(args);
-	lacking = false;
-	return false;
-}
-
-bool lack(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(failure, sizeof(failure), format, args);
-	va_end(args);
-	lacking = true;
-	return false;
-}
 
 /* The point that is being measured, as it appears in the rows. */
 static struct {

@@ -17,7 +17,8 @@ class Series(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.program = Path(cls.folder.name) / "series"
         subprocess.run(["cc", "-std=gnu11", "-Dusleep=pause_us", "-I", TOP / "bench/flip", "-o", cls.program,
-                        TOP / "bench/flip/measure.c", TOP / "bench/flip/median.c", TOP / "test/unit/flip/series.c"], check=True, stderr=subprocess.DEVNULL)
+                        *(TOP / "bench/flip" / name for name in ("measure.c", "median.c", "failure.c")), TOP / "test/unit/flip/series.c"],
+                       check=True, stderr=subprocess.DEVNULL)
 
     @classmethod
     def tearDownClass(cls):
