@@ -51,12 +51,18 @@ cmp_ok($node->safe_psql('postgres', q{SELECT pg_relation_size('large')}), '>=', 
 my $own = "SELECT page_table_bytes FROM pg_mshare_backends WHERE pid = pg_backend_pid()";
 my $all = 'SELECT private_page_table_bytes, page_table_bytes FROM pg_mshare_status';
 $session->query_safe($_) for $own, $all;
-my @before = ($session->query_safe($own), split /\|/, $session->query_safe($all));
-my $summed = 0;
-for my $pid (server_pids($node))
+# while no process came or went
+my (@before, @pids, $summed);
+do
 {
-	$summed += 1024 * $1 if slurp_file("/proc/$pid/status") =~ /^VmPTE:\s+(\d+) kB/m;
-}
+	@pids = server_pids($node);
+	@before = ($session->query_safe($own), split /\|/, $session->query_safe($all));
+	$summed = 0;
+	for my $pid (@pids)
+	{
+		$summed += 1024 * $1 if -e "/proc/$pid/status" && slurp_file("/proc/$pid/status") =~ /^VmPTE:\s+(\d+) kB/m;
+	}
+} until "@pids" eq join(' ', server_pids($node));
 cmp_ok(abs($before[1] - $summed), '<=', 64 * 1024, "private page tables are those in /proc: $before[1], $summed bytes");
 cmp_ok($before[1], '>', 0, '... and there are some');
 $session->query_safe('SELECT count(*) FROM large');
