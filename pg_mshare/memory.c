@@ -89,22 +89,32 @@ cgroup_path(char path[MAXPGPATH])
 }
 
 /*
- * The least that a file says of the group and those above it; PG_UINT64_MAX: no limit.
- * "group" gets the group that says so.
+ * The least that a file says of the group and those above it, less what another file
+ * says is used of it, if there is one; PG_UINT64_MAX: no limit.  "group" gets the group
+ * that says so.
  */
 static uint64
-cgroup_limit(const char *name, char group[MAXPGPATH])
+cgroup_limit(const char *name, const char *name_used, char group[MAXPGPATH])
 {
 	char		path[MAXPGPATH];
 	char		file[MAXPGPATH + 64];
 	uint64		least = PG_UINT64_MAX;
 	uint64		limit;
+	uint64		used;
 
 	for (cgroup_path(path); strlen(path) >= strlen(CGROUP_ROOT);
 		 *strrchr(path, '/') = '\0')
 	{
 		snprintf(file, sizeof(file), "%s/%s", path, name);
-		if (read_number(file, NULL, &limit) && limit < least)
+		if (!read_number(file, NULL, &limit))
+			continue;
+		if (name_used != NULL)
+		{
+			snprintf(file, sizeof(file), "%s/%s", path, name_used);
+			if (read_number(file, NULL, &used))
+				limit -= Min(limit, used);
+		}
+		if (limit < least)
 		{
 			least = limit;
 			strlcpy(group, path, MAXPGPATH);
@@ -122,12 +132,12 @@ memory_check_cgroup(Size bytes, int elevel)
 {
 	char		group[MAXPGPATH];
 	char		unused[MAXPGPATH];
-	uint64		limit = cgroup_limit("memory.max", group);
+	uint64		limit = cgroup_limit("memory.max", NULL, group);
 	uint64		swap;
 
 	if (limit >= bytes)
 		return true;
-	swap = Min(cgroup_limit("memory.swap.max", unused), meminfo_bytes("SwapTotal:"));
+	swap = Min(cgroup_limit("memory.swap.max", NULL, unused), meminfo_bytes("SwapTotal:"));
 	if (limit + swap >= bytes)
 		return true;
 
@@ -150,7 +160,7 @@ memory_check_huge_cgroup(Size bytes)
 {
 	char		group[MAXPGPATH];
 
-	if (cgroup_limit("hugetlb.2MB.max", group) >= bytes)
+	if (cgroup_limit("hugetlb.2MB.max", "hugetlb.2MB.current", group) >= bytes)
 		return true;
 	errno = EDQUOT;
 	return false;
@@ -221,11 +231,11 @@ memory_errhint_huge(Size bytes, int sys_errno, bool by_mmap)
 	if (by_mmap && sys_errno == ENOMEM && errhint_address_space(bytes))
 		return 0;
 
-	limit = Min(cgroup_limit("hugetlb.2MB.rsvd.max", path),
-				cgroup_limit("hugetlb.2MB.max", group));
+	limit = Min(cgroup_limit("hugetlb.2MB.rsvd.max", "hugetlb.2MB.rsvd.current", path),
+				cgroup_limit("hugetlb.2MB.max", "hugetlb.2MB.current", group));
 	if (limit < bytes)
 	{
-		errdetail("The server's cgroup may have %zu MB of huge pages.",
+		errdetail("The server's cgroup may have %zu MB more of huge pages.",
 				  (Size) limit >> 20);
 		return errhint("Raise hugetlb.2MB.max and hugetlb.2MB.rsvd.max of the cgroup, or set huge_pages and pg_mshare.huge_pages to off.");
 	}

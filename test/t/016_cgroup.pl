@@ -73,4 +73,57 @@ like(slurp_file($node->logfile, $offset),
 	'... with a warning');
 $node->stop;
 
+# Huge pages have limits of their own in a group: of what is reserved, and of what is
+# touched, at which a process would get SIGBUS. Both are met at the start.
+SKIP:
+{
+	skip 'no controller of huge pages', 22 unless -e "$group/hugetlb.2MB.max";
+	skip 'no huge pages are free: see vm.nr_hugepages', 22 if free_huge_pages() < 48;
+	$node->append_conf('postgresql.conf', "shared_buffers = 64MB\nhuge_pages = off");
+	for my $limit ('hugetlb.2MB.max', 'hugetlb.2MB.rsvd.max')
+	{
+		set("$group/$limit", '62M');
+		$node->append_conf('postgresql.conf', 'pg_mshare.huge_pages = on');
+		$offset = -s $node->logfile;
+		ok(!start_in_group('400M'), "$limit: a pool in huge pages that is larger does not start");
+		like(slurp_file($node->logfile, $offset),
+			qr{FATAL:  could not map 67108864 bytes of huge pages.*DETAIL:  The server's cgroup may have 62 MB more of huge pages.*HINT:  Raise hugetlb.2MB.max and hugetlb.2MB.rsvd.max}s,
+			'... and says why');
+		$node->_update_pid(0);
+		$node->append_conf('postgresql.conf', 'pg_mshare.huge_pages = try');
+		$offset = -s $node->logfile;
+		ok(start_in_group('400M'), '... with try it does');
+		like(slurp_file($node->logfile, $offset), qr/HINT:  Raise hugetlb.*in pages of 4 kB/s, '... in small pages, with the hint');
+		$node->stop;
+
+		# the limit is not met by what fits
+		set("$group/$limit", '64M');
+		$node->append_conf('postgresql.conf', "pg_mshare.huge_pages = on\npg_mshare.populate = on");
+		ok(start_in_group('400M'), '... and one that fits does');
+		my $current = $limit =~ s/max$/current/r;
+		is(slurp_file("$group/$current") + 0, 64 << 20, '... and has all its pages');
+		is($node->safe_psql('postgres', q{SELECT count(*) FROM pgbench_accounts}), 100_000, '... and works');
+		is($node->safe_psql('postgres', 'SELECT down_us > 0 FROM pg_mshare_flip()'), 't', '... and flips');
+		$node->stop;
+		is(slurp_file("$group/$current") + 0, 0, '... and leaves none behind');
+		$node->append_conf('postgresql.conf', 'pg_mshare.populate = off');
+		set("$group/$limit", 'max');
+	}
+
+	# others have used some of it
+	my $other = mshare_node('other', no_extension => 1, conf => "huge_pages = off\npg_mshare.huge_pages = on\npg_mshare.populate = on\nshared_buffers = 32MB\n");
+	$other->stop;
+	set("$group/hugetlb.2MB.max", '94M');
+	ok(start_limited($other, 'sh', '-c', 'echo 0 > "$0/cgroup.procs" && exec "$@"', $group), 'another server has 32 MB');
+	$node->append_conf('postgresql.conf', 'pg_mshare.huge_pages = on');
+	$offset = -s $node->logfile;
+	ok(!start_in_group('400M'), '... so that a limit of 94 MB is too small');
+	like(slurp_file($node->logfile, $offset), qr{DETAIL:  The server's cgroup may have 62 MB more of huge pages}, '... and says so');
+	$node->_update_pid(0);
+	$other->stop;
+	ok(start_in_group('400M'), '... until that server has gone');
+	$node->stop;
+	set("$group/hugetlb.2MB.max", 'max');
+}
+
 done_testing();
