@@ -496,7 +496,8 @@ pg_mshare_protect_relation(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("with huge pages the buffers of one relation cannot be protected"),
-				 errhint("Set pg_mshare.huge_pages to off, or protect ranges that consist of whole huge pages.")));
+				 errhint("Set %s to off, or protect ranges that consist of whole huge pages.",
+						 pool_in_place ? "huge_pages" : "pg_mshare.huge_pages")));
 
 	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
 	if (!RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ||

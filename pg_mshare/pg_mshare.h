@@ -81,11 +81,19 @@ typedef struct Provider
 	const char *name;
 
 	/*
-	 * Map at least *bytes, or, if pool_in_place, the server's own blocks, and store
-	 * what was mapped and its page size.  If that cannot be done, ereport(elevel) why
-	 * and return NULL.
+	 * Map at least *bytes, or, if pool_in_place, which may be cleared, the server's own
+	 * blocks, and store what was mapped and its page size.  If that cannot be done,
+	 * ereport(elevel) why and return NULL.
 	 */
 	char	   *(*map) (Size *bytes, Size *page_size, int elevel);
+
+	/*
+	 * In place: take the blocks that the server has made anew, at the same address, and
+	 * let go of those that it is about to leave.  Both NULL: the pool is mapped by the
+	 * server's own mapping.
+	 */
+	void		(*adopt) (void);
+	void		(*release) (void);
 
 	/* madvise() a part of the pool; false with errno set */
 	bool		(*advise) (Size offset, Size bytes, int advice);

@@ -6,9 +6,10 @@
  * The pool stays *in place* where the server's own blocks begin with a page, as they
  * do from PostgreSQL 16 on, so that its memory is counted once.  What is before it and
  * behind it in the server's shared memory shares no page with it, and keeps its rights.
- * That takes pages of 4 KiB: huge ones would be shared with the neighbours.  The server
- * makes its shared memory anew after a crash, perhaps at another address, and the
- * syslogger detaches from it, so that this process has no pool.
+ * The server makes its shared memory anew after a crash, perhaps at another address, and
+ * the syslogger detaches from it.  With provider mprotect the pool is the server's own
+ * mapping.  That takes pages of 4 KiB: huge ones would be shared with the neighbours; and
+ * the logger has no pool.  With provider mshare it is a window, which all processes keep.
  *
  * Elsewhere the pool is *moved*: it is mapped once, by the postmaster, and lives as long
  * as it does: every child inherits it at the same address, across crash restarts too.  The
@@ -71,23 +72,25 @@ static volatile sig_atomic_t detached = false;
 
 /* Can the blocks stay where the server has them? */
 static bool
-blocks_can_stay(void)
+blocks_can_stay(const Provider *by)
 {
-	Size		page_size = sysconf(_SC_PAGESIZE);
+	Size		bytes = (Size) NBuffers * BLCKSZ;
+	Size		page_size = memory_page_size(BufferBlocks);
+	bool		by_window = by == &provider_mshare;
 
-	return BUFFER_BLOCKS_ARE_PAGES && !mshare_debug_move_pool &&
-		mshare_huge_pages == POOL_HUGE_OFF &&
-		shared_memory_type == SHMEM_TYPE_MMAP &&
-		memory_page_size(BufferBlocks) == page_size &&
-		(uintptr_t) BufferBlocks % page_size == 0 &&
-		(Size) NBuffers * BLCKSZ % page_size == 0;
+	if (!BUFFER_BLOCKS_ARE_PAGES || (mshare_debug_move_pool && !by_window))
+		return false;
+	if (page_size == MEMORY_HUGE_PAGE_SIZE)
+		return by_window && bytes >= 2 * page_size;
+	return page_size == sysconf(_SC_PAGESIZE) && mshare_huge_pages == POOL_HUGE_OFF &&
+		(uintptr_t) BufferBlocks % page_size == 0 && bytes % page_size == 0;
 }
 
 static char *
 map_by(const Provider *by, int elevel)
 {
 	provider = by;
-	pool_in_place = by == &provider_mprotect && blocks_can_stay();
+	pool_in_place = blocks_can_stay(by);
 	pool_mapped_bytes = (Size) NBuffers * BLCKSZ;
 	return by->map(&pool_mapped_bytes, &pool_page_size, elevel);
 }
@@ -148,7 +151,8 @@ pool_map(const Provider *wanted, bool fallback)
 					   "All processes share page tables of %zu kB, once all of it is touched." :
 					   "Each process has page tables of its own, of %zu kB once it has touched all of it.",
 					   bytes / pool_page_size * PAGE_TABLE_ENTRY_BYTES / 1024),
-			 stock_page_size > sysconf(_SC_PAGESIZE) ? errhint_huge_pages(bytes) : 0));
+			 !pool_in_place && stock_page_size > sysconf(_SC_PAGESIZE) ?
+			 errhint_huge_pages(bytes) : 0));
 }
 
 /* The server starts again after a crash: everything may be half closed. */
@@ -187,7 +191,7 @@ pool_reopen(void)
 static void
 pool_give_back(void)
 {
-	if (pool_page_size > sysconf(_SC_PAGESIZE))
+	if (!pool_in_place && pool_page_size > sysconf(_SC_PAGESIZE))
 		return;
 	if (!pool_in_place && !provider->advise(0, pool_mapped_bytes, MADV_REMOVE))
 		ereport(WARNING,
@@ -198,21 +202,27 @@ pool_give_back(void)
 				(errmsg("could not populate the buffer pool after a crash: %m")));
 }
 
-/* The postmaster is about to detach from its shared memory. */
+/*
+ * The postmaster is about to detach from its shared memory.  If it exits, it may have
+ * children still, and the region ends with the last of them.
+ */
 static void
 pool_detach(int code, Datum arg)
 {
 	detached = true;
+	if (provider->release && !proc_exit_inprogress)
+		provider->release();
 }
 
 /*
- * Does this process have the pool?  In place the logger has not, nor the postmaster
- * between a crash and the new start.  Async-signal-safe
+ * Does this process have the pool?  Where that is the server's own mapping, the logger
+ * has not, nor the postmaster between a crash and the new start.  Async-signal-safe
  */
 bool
 pool_is_attached(void)
 {
-	return !pool_in_place || (UsedShmemSegAddr != NULL && !detached);
+	return !pool_in_place || provider->adopt != NULL ||
+		(UsedShmemSegAddr != NULL && !detached);
 }
 
 /*
@@ -230,8 +240,11 @@ pool_startup(const Provider *wanted, bool fallback, Size populate_bytes)
 	{
 		if (pool_in_place)
 		{
-			pool_base = BufferBlocks;
 			detached = false;
+			if (provider->adopt)
+				provider->adopt();
+			else
+				pool_base = BufferBlocks;
 		}
 		pool_reopen();
 		pool_give_back();

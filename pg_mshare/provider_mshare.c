@@ -8,6 +8,15 @@
  * the whole pool covers all that is mapped in each of its chunks and is carried
  * out in the region's view tables: one store per GiB, for all processes at once.
  *
+ * In place the region holds the server's own shared memory (MSHARE_FROM_MM), and the pool
+ * is a window to it all the same.  What the region holds are whole pages: huge ones at the
+ * ends of the blocks have others' data too, so instead of them the region has a little
+ * memory of its own at its end.  Which buffer is where does not matter, as all are empty
+ * when the server starts.  The server's own mapping of these pages is made read-only before
+ * the first child is forked, so that no address leads around what the region denies.  The
+ * region lets go of the memory when the server does, before it starts again after a crash,
+ * and then takes what the server has made anew.
+ *
  * The descriptor stays open in every process, as any of them may flip.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -26,6 +35,7 @@
 #include <linux/msharefs.h>
 
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/fd.h"
 
 #include "pg_mshare.h"
@@ -35,6 +45,9 @@
 #endif
 
 #define PAGE_TABLE_ENTRIES	512
+
+/* A flag that no kernel knows */
+#define MSHARE_UNKNOWN		0x8000000
 
 int			region_fd = -1;
 
@@ -125,17 +138,18 @@ region_create(int elevel)
 }
 
 /*
- * Is there room below the mount's limit for the pool and the page tables that it will
- * have?  Those come later, page by page, and whoever then finds no room dies.
+ * Is there room below the mount's limit for so much of the pool that is memory of the
+ * region's own, and the page tables that all of it will have?  Those come later, page by
+ * page, and whoever then finds no room dies.
  */
 static bool
-mount_has_room(Size bytes, Size page_size, Size *needed)
+mount_has_room(Size own, Size bytes, Size page_size, Size *needed)
 {
 	/* a table for each 512 pages, for each 512 of these, and the region's own two */
 	Size		tables = bytes / page_size / PAGE_TABLE_ENTRIES + 1;
 
 	tables += tables / PAGE_TABLE_ENTRIES + 3;
-	*needed = bytes + tables * sysconf(_SC_PAGESIZE);
+	*needed = own + tables * sysconf(_SC_PAGESIZE);
 	return *needed <= memory_left_on(mshare_path);
 }
 
@@ -149,18 +163,93 @@ errhint_mount_size(Size needed)
 				   mshare_path);
 }
 
-/* Put anonymous shared memory at the region's start. */
+/* Put shared memory into the region: anonymous, or what is mapped at an address. */
 static bool
-region_create_mapping(int fd, Size bytes, int flags)
+region_create_mapping(int fd, Size offset, Size bytes, int flags, const char *from)
 {
 	struct mshare_create create = {
+		.region_offset = offset,
 		.size = bytes,
+		.offset = (uintptr_t) from,
 		.prot = PROT_READ | PROT_WRITE,
-		.flags = MAP_SHARED | MAP_ANONYMOUS | flags,
+		.flags = MAP_SHARED | flags,
 		.fd = (__u32) -1,
 	};
 
 	return ioctl(fd, MSHAREFS_CREATE_MAPPING, &create) == 0;
+}
+
+/* The whole pages among the server's blocks, and how many bytes they have */
+static char *
+whole_pages(Size page_size, Size *bytes)
+{
+	char	   *end = BufferBlocks + (Size) NBuffers * BLCKSZ;
+	char	   *start = (char *) TYPEALIGN(page_size, BufferBlocks);
+
+	end = (char *) TYPEALIGN_DOWN(page_size, end);
+	*bytes = start < end ? end - start : 0;
+	return start;
+}
+
+/* Put the server's own pages into the region, and memory for the rest of the pool. */
+static bool
+region_take_pages(int fd, Size bytes, Size page_size)
+{
+	Size		taken;
+	char	   *pages = whole_pages(page_size, &taken);
+	int			flags = MSHARE_FROM_MM | (mshare_debug_move_pool ? MSHARE_UNKNOWN : 0);
+
+	return (taken == 0 || region_create_mapping(fd, 0, taken, flags, pages)) &&
+		(taken == bytes ||
+		 region_create_mapping(fd, taken, bytes - taken, MAP_ANONYMOUS, NULL));
+}
+
+static bool
+region_unmap(int fd, Size bytes)
+{
+	struct mshare_unmap unmap = {.size = bytes};
+
+	return ioctl(fd, MSHAREFS_UNMAP, &unmap) == 0;
+}
+
+/*
+ * Let nobody write where the server has these pages itself, and core dumps not have them
+ * twice.  Reading there is allowed, as pg_shmem_allocations_numa does it.
+ */
+static bool
+cover_pages(Size page_size, int prot)
+{
+	Size		taken;
+	char	   *pages = whole_pages(page_size, &taken);
+
+	return mprotect(pages, taken, prot) == 0 &&
+		madvise(pages, taken, prot == PROT_READ ? MADV_DONTDUMP : MADV_DODUMP) == 0;
+}
+
+/* Leave the pool in place, or say why it is moved. */
+static bool
+region_fill_in_place(int fd, Size bytes, Size *page_size)
+{
+	Size		taken;
+	Size		needed;
+	int			sys_errno = ENOSPC;
+
+	*page_size = memory_page_size(BufferBlocks);
+	whole_pages(*page_size, &taken);
+	if (mount_has_room(bytes - taken, bytes, *page_size, &needed))
+	{
+		if (region_take_pages(fd, bytes, *page_size))
+			return true;
+		sys_errno = errno;
+		region_unmap(fd, bytes);
+	}
+	errno = sys_errno;
+	ereport(LOG,
+			(errmsg("pg_mshare: shared buffers are moved out of the server's own area: %m"),
+			 sys_errno == ENOSPC ? errhint_mount_size(needed) :
+			 sys_errno == EINVAL ?
+			 errdetail("This kernel's msharefs cannot share memory that a process has mapped (MSHARE_FROM_MM).") : 0));
+	return false;
 }
 
 static bool
@@ -169,15 +258,22 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 	Size		needed;
 	int			sys_errno;
 
+	if (pool_in_place)
+	{
+		pool_in_place = region_fill_in_place(fd, *bytes, page_size);
+		if (pool_in_place)
+			return *page_size == MEMORY_HUGE_PAGE_SIZE || memory_check_cgroup(*bytes, elevel);
+	}
+
 	if (mshare_huge_pages != POOL_HUGE_OFF)
 	{
 		Size		size = TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, *bytes);
 		bool		on = mshare_huge_pages == POOL_HUGE_ON;
 
 		errno = ENOSPC;
-		if (mount_has_room(size, MEMORY_HUGE_PAGE_SIZE, &needed) &&
+		if (mount_has_room(size, size, MEMORY_HUGE_PAGE_SIZE, &needed) &&
 			memory_check_huge_cgroup(size) &&
-			region_create_mapping(fd, size, MAP_HUGETLB | MAP_HUGE_2MB))
+			region_create_mapping(fd, 0, size, MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, NULL))
 		{
 			*bytes = size;
 			*page_size = MEMORY_HUGE_PAGE_SIZE;
@@ -200,8 +296,8 @@ region_fill(int fd, Size *bytes, Size *page_size, int elevel)
 		return false;
 	*page_size = sysconf(_SC_PAGESIZE);
 	errno = ENOSPC;
-	if (mount_has_room(*bytes, *page_size, &needed) &&
-		region_create_mapping(fd, *bytes, 0))
+	if (mount_has_room(*bytes, *bytes, *page_size, &needed) &&
+		region_create_mapping(fd, 0, *bytes, MAP_ANONYMOUS, NULL))
 		return true;
 
 	sys_errno = errno;
@@ -318,6 +414,15 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 	else if (region_fill(fd, bytes, page_size, elevel) &&
 			 (pool_populate_bytes == 0 || region_populate(fd, TYPEALIGN(*page_size, pool_populate_bytes), elevel)))
 		base = region_map(fd, window, elevel);
+	if (base != NULL && pool_in_place && !cover_pages(*page_size, PROT_READ))
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not make the server's own mapping of shared buffers read-only: %m")));
+		cover_pages(*page_size, PROT_READ | PROT_WRITE);
+		munmap(base, window);
+		base = NULL;
+	}
 
 	if (base == NULL)
 		close(fd);
@@ -330,6 +435,27 @@ region_provide(Size *bytes, Size *page_size, int elevel)
 		memory_prepare_oom();
 	}
 	return base;
+}
+
+/* With huge_pages = try the pages may be others than those before the crash. */
+static void
+region_adopt(void)
+{
+	pool_page_size = memory_page_size(BufferBlocks);
+	if (!region_take_pages(region_fd, pool_mapped_bytes, pool_page_size) ||
+		!cover_pages(pool_page_size, PROT_READ))
+		ereport(FATAL,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not map the server's own shared memory into the region: %m")));
+}
+
+static void
+region_release(void)
+{
+	if (!region_unmap(region_fd, pool_mapped_bytes))
+		ereport(WARNING,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not remove the server's own shared memory from the region: %m")));
 }
 
 bool
@@ -417,6 +543,8 @@ region_usage(ProviderUsage *usage)
 const Provider provider_mshare = {
 	.name = "mshare",
 	.map = region_provide,
+	.adopt = region_adopt,
+	.release = region_release,
 	.advise = region_advise,
 	.protect = region_protect,
 	.open_all = region_open_all,

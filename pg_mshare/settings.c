@@ -104,7 +104,7 @@ settings_define(void)
 
 	DefineCustomEnumVariable("pg_mshare.huge_pages",
 							 "Backs shared buffers with huge pages of 2 MB.",
-							 "The server's own huge_pages backs an area that stays unused.",
+							 "Where shared buffers are moved, the server's own huge_pages backs an area that stays unused.",
 							 &mshare_huge_pages,
 							 POOL_HUGE_OFF, huge_pages_options,
 							 PGC_POSTMASTER, 0, NULL, NULL, NULL);

@@ -17,9 +17,9 @@ END
 my $log = $node->data_dir . '/log/server.log';
 my ($address, $bytes) = split /\|/, status($node, 'address, bytes');
 
-# In place the logger has none, as it detaches from the server's shared memory, which
-# is made anew after a crash.
-my $in_place = status($node, 'in_place') eq 't';
+# In place the logger has none with provider mprotect, as it detaches from the server's
+# shared memory, which is made anew after a crash.
+my $in_place = $provider eq 'mprotect' && status($node, 'in_place') eq 't';
 my @without = $in_place ?
   $node->safe_psql('postgres', q{SELECT pid FROM pg_mshare_backends WHERE backend_type IN ('logger', 'syslogger')}) : ();
 

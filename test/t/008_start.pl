@@ -63,6 +63,17 @@ SKIP:
 
 	skip 'the machine has no mounts to be kept out of: test/extension --vm makes them', 2 * keys(%refusals) + 4
 	  unless $has_msharefs && -d '/var/tmp/mshare-mode=0700';
+	# in place a mount's size= counts page tables only
+	my $can_stay = $node->pg_version >= 16;
+	if ($can_stay)
+	{
+		restart_with(1, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=1m'");
+		is(status($node, 'in_place'), 't', 'in place: a mount with room for page tables will do');
+		$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=64k'");
+		like($log, qr{LOG: .*shared buffers are moved out of the server's own area: No space left.*HINT:  Reduce shared_buffers, or raise the limit size=.*FATAL:  could not map \d+ bytes}s,
+			'... and one without does not, and says why');
+		$node->append_conf('postgresql.conf', 'pg_mshare.debug_move_pool = on');
+	}
 	for my $options (sort keys %refusals)
 	{
 		$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-$options'");
@@ -75,7 +86,7 @@ SKIP:
 	$log = restart_with(0, 'pg_mshare.path' => "'/var/tmp/mshare-mode=1777,size=1m'", 'pg_mshare.huge_pages' => 'on');
 	like($log, qr{FATAL:  could not map 67108864 bytes of huge pages into the region.*DETAIL:  The mount has \d+ kB left, and 65\d\d\d kB are needed, page tables.*HINT:  Reduce shared_buffers, or raise the limit size=}s,
 		'and says why');
-	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'\npg_mshare.huge_pages = off");
+	$node->append_conf('postgresql.conf', "pg_mshare.path = '/sys/fs/mshare'\npg_mshare.huge_pages = off\npg_mshare.debug_move_pool = off");
 }
 
 # settings of the tested provider
@@ -96,7 +107,7 @@ my ($limit, $refusal) = $provider eq 'mshare' ?
 	(900 << 20, qr/FATAL:  could not map \d+ bytes for shared buffers.*DETAIL:  The limit on address space is 921600 kB.*HINT:  Start the server with "ulimit -v unlimited"/s);
 $node->stop('fast', fail_ok => 1);
 $node->append_conf('postgresql.conf', "shared_buffers = 512MB\npg_mshare.populate = off");
-if ($in_place)
+if ($in_place && $provider eq 'mprotect')
 {
 	ok(start_limited($node, 'prlimit', "--as=$limit"), 'with a limit on address space a pool in place starts');
 	is(status($node, 'in_place'), 't', '... and is there');

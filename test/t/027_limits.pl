@@ -59,9 +59,11 @@ SKIP:
 	my ($committed) = slurp_file('/proc/meminfo') =~ /^Committed_AS:\s+(\d+)/m;
 	my $pool = 512 << 10;
 
-	# room for the server's own area, with the place that the pool has left, but for no pool
-	$node->append_conf('postgresql.conf', 'shared_buffers = 512MB');
-	set_vm('overcommit_kbytes', $committed + $pool + $pool / 2);
+	# room for the server's own area, with the place that the pool has left, and for processes,
+	# but for no pool
+	my $room = 2 * $pool - (64 << 10);
+	$node->append_conf('postgresql.conf', "shared_buffers = 512MB\npg_mshare.debug_move_pool = on");
+	set_vm('overcommit_kbytes', $committed + $room);
 	set_vm('overcommit_memory', 2);
 	ok(!start_by(), 'overcommit: a pool without room does not start');
 	like(said(), qr/FATAL:  could not map \d+ bytes (?:for shared buffers|of shared memory into the region): Cannot allocate memory.*DETAIL:  vm.overcommit_memory is 2.*HINT:  Reduce shared_buffers, or raise vm.overcommit_ratio/s,
@@ -77,6 +79,18 @@ SKIP:
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), 60000, '... and can be filled');
 	ok(!$node->log_contains(qr/terminated by signal/), '... without a death');
 	$node->stop;
+
+	# in place no more is needed than the server's own area
+	if ($node->pg_version >= 16)
+	{
+		$node->append_conf('postgresql.conf', "pg_mshare.debug_move_pool = off");
+		set_vm('overcommit_kbytes', $committed + $room);
+		ok(start_by(), 'overcommit: in place it needs no second room');
+		is(status($node, 'in_place'), 't', '... and is there');
+		is($node->safe_psql('postgres', q{SELECT count(*), sum(length(b)) FROM t}), '60000|54000000', '... and can be filled');
+		ok(!$node->log_contains(qr/terminated by signal/), '... without a death');
+		$node->stop;
+	}
 
 	set_vm('overcommit_memory', $were{overcommit_memory});
 	set_vm('overcommit_ratio', $were{overcommit_ratio});

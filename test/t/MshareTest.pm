@@ -70,6 +70,7 @@ autovacuum = off
 restart_after_crash = on
 log_min_messages = info
 log_statement = none
+huge_pages = off
 END
 	# what is busy with other tests answers late
 	$node->append_conf('postgresql.conf', 'pg_mshare.close_timeout = 10s');
