@@ -156,7 +156,7 @@ static int selftest_thread(void *data)
 
 static int selftest_run(struct mshare_selftest *test)
 {
-	const struct mshare_create create = {
+	struct mshare_create create = {
 		.size	= SELFTEST_BYTES,
 		.offset	= 0,
 		.prot	= PROT_READ | PROT_WRITE,
