@@ -632,6 +632,75 @@ HANDLER(on_elf_core_dump)
 		go_to(fregs, hook_core_dump);
 }
 
+/* 0019: who is told of memory that fails: those with a window of it, too */
+static void hook_collect_procs(struct folio *folio, struct page *page,
+			       struct list_head *to_kill, int force_early)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	struct address_space *mapping = folio->mapping;
+	pgoff_t pgoff = page_to_pgoff(page);
+	struct vm_area_struct *vma;
+	struct task_struct *task;
+
+	collect_procs(folio, page, to_kill, force_early);
+	i_mmap_lock_read(mapping);
+	rcu_read_lock();
+	for_each_process(task) {
+		struct task_struct *t = task_early_kill(task, force_early);
+
+		if (!t)
+			continue;
+		vma_interval_tree_foreach(vma, &mapping->i_mmap, pgoff, pgoff) {
+			unsigned long addr = page_address_in_vma(page, vma);
+
+			addr = mshare_task_address(t, vma->vm_mm, addr);
+			/* unless it is in the list */
+			if (addr != -EFAULT)
+				add_to_kill_ksm(t, page, vma, to_kill, addr);
+		}
+	}
+	rcu_read_unlock();
+	i_mmap_unlock_read(mapping);
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+}
+
+HANDLER(on_collect_procs)
+{
+	struct folio *folio = ARGUMENT(0);
+
+	if (folio->mapping && !folio_test_anon(folio) && !ours(from))
+		go_to(fregs, hook_collect_procs);
+}
+
+/* 0019: who has read what had failed before */
+static int hook_kill_accessing(struct task_struct *task, unsigned long pfn,
+			       int flags)
+{
+	int idx = srcu_read_lock(&mshare_hook_srcu);
+	int ret = kill_accessing_process(task, pfn, flags);
+	struct hwpoison_walk walk = { .tk.tsk = task, .pfn = pfn };
+
+	if (!ret) {
+		mmap_read_lock(task->mm);
+		ret = mshare_walk_windows(task->mm, &hwpoison_walk_ops, &walk,
+					  &walk.tk.addr);
+		if (ret > 0)
+			kill_proc(&walk.tk, pfn, flags);
+		mmap_read_unlock(task->mm);
+		ret = ret > 0 ? -EHWPOISON : 0;
+	}
+	srcu_read_unlock(&mshare_hook_srcu, idx);
+	return ret;
+}
+
+HANDLER(on_kill_accessing)
+{
+	struct task_struct *task = ARGUMENT(0);
+
+	if (task->mm && mm_has_mshare(task->mm) && !ours(from))
+		go_to(fregs, hook_kill_accessing);
+}
+
 struct mshare_hook {
 	const char *function;
 	const char *patch;
@@ -644,7 +713,7 @@ struct mshare_hook {
 /*
  * No hook stands for: 0001 (what it gives is in compat.h), 0002 (links.c and
  * hostmm.c), 0007, 0009 and 0016 (hostmm.c), 0011 (batch.c), 0013
- * and 0020 (documentation), 0019 (nothing stands for it).
+ * and 0020 (documentation).
  */
 #define HOOK(number, name, by, ...) {					\
 	.patch = number,						\
@@ -676,6 +745,8 @@ static struct mshare_hook mshare_hooks[] = {
 	HOOK("0017", mbind_range, on_mbind_range),
 	HOOK("0017", vma_migratable, on_vma_migratable),
 	HOOK("0018", elf_core_dump, on_elf_core_dump),
+	HOOK("0019", collect_procs, on_collect_procs),
+	HOOK("0019", kill_accessing_process, on_kill_accessing),
 };
 
 static int mshare_hook_direct(struct mshare_hook *hook, unsigned long address)

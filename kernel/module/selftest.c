@@ -80,6 +80,25 @@ static long selftest_longterm(unsigned long at)
 	return got;
 }
 
+/* Does a machine check at what @at shows lead to @at? The layout is not public. */
+static bool selftest_failure(struct mshare_selftest *test, unsigned long at)
+{
+	struct hwpoison_walk walk = {};
+	struct page *page;
+	int ret;
+
+	if (get_user_pages_fast(at, 1, 0, &page) != 1)
+		return false;
+	walk.pfn = page_to_pfn(page);
+	mmap_read_lock(test->mm);
+	ret = mshare_walk_windows(test->mm, &hwpoison_walk_ops, &walk,
+				  &walk.tk.addr);
+	mmap_read_unlock(test->mm);
+	put_page(page);
+	return ret == 1 && walk.tk.addr == at &&
+		walk.tk.size_shift == PAGE_SHIFT;
+}
+
 static int selftest_unmap(struct mshare_selftest *test, unsigned long start)
 {
 	int err;
@@ -128,6 +147,8 @@ static void selftest_accesses(struct mshare_selftest *test)
 	EXPECT(test, selftest_gup(at, FOLL_WRITE) == 1);
 	/* 0008 */
 	EXPECT(test, selftest_notifier(test) == -EOPNOTSUPP);
+	/* 0019 */
+	EXPECT(test, selftest_failure(test, at));
 	/* the notifier of the host: what is taken out there is gone here */
 	EXPECT(test, !mshare_advise(test->region, 0, SELFTEST_BYTES, MADV_REMOVE));
 	EXPECT(test, !get_user(value, word) && value == 0);

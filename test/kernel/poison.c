@@ -259,8 +259,6 @@ TEST_F(poison, is_told_early_to_who_asked)
 {
 	pid_t pids[KINDS];
 
-	if (!access("/sys/module/mshare/initstate", F_OK))
-		SKIP(return, "the module has no hook for memory that fails");
 	if (variant->huge)
 		SKIP(return, "splitting a huge page of a file unmaps it: nobody is told");
 	told = shared_page(PAGE);

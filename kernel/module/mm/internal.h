@@ -54,6 +54,30 @@ struct coredump_params;
 int elf_core_dump(struct coredump_params *cprm);
 void __bad_area_nosemaphore(struct pt_regs *regs, unsigned long error_code,
 			    unsigned long address, u32 pkey, int si_code);
+/* mm/memory-failure.c */
+struct to_kill {
+	struct list_head nd;
+	struct task_struct *tsk;
+	unsigned long addr;
+	short size_shift;
+};
+
+struct hwpoison_walk {
+	struct to_kill tk;
+	unsigned long pfn;
+	int flags;
+};
+
+extern const struct mm_walk_ops hwpoison_walk_ops;
+void collect_procs(struct folio *folio, struct page *page,
+		   struct list_head *tokill, int force_early);
+int kill_accessing_process(struct task_struct *p, unsigned long pfn, int flags);
+int kill_proc(struct to_kill *tk, unsigned long pfn, int flags);
+struct task_struct *task_early_kill(struct task_struct *tsk, int force_early);
+void add_to_kill_ksm(struct task_struct *tsk, struct page *p,
+		     struct vm_area_struct *vma, struct list_head *to_kill,
+		     unsigned long addr);
+
 int kallsyms_lookup_size_offset(unsigned long addr, unsigned long *size,
 				unsigned long *offset);
 

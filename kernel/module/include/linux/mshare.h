@@ -57,6 +57,11 @@ int mshare_window_set_policy(struct vm_area_struct *window, unsigned long start,
 			     unsigned long end, struct mempolicy *policy);
 void mshare_show_smap(struct seq_file *seq, struct vm_area_struct *vma);
 unsigned long mshare_dump_size(struct vm_area_struct *window);
+unsigned long mshare_task_address(struct task_struct *task,
+				  const struct mm_struct *host,
+				  unsigned long offset);
+int mshare_walk_windows(struct mm_struct *mm, const struct mm_walk_ops *ops,
+			void *private, unsigned long *address);
 struct folio *mshare_folio_walk_start(struct folio_walk *fw,
 				      struct vm_area_struct *window,
 				      unsigned long addr,
