@@ -28,6 +28,7 @@ FIXTURE(server)
 	pthread_t thread;
 	volatile unsigned int hold;	/* the opcode that is not answered now */
 	volatile bool held;		/* one was asked */
+	unsigned int flags;		/* of FUSE_INIT, besides what all need */
 	int file;
 	int region;
 	char *p;
@@ -57,14 +58,14 @@ static void answer(int fuse, const struct fuse_in_header *in, int error,
 }
 
 /* One file, of zeros; what is written is thrown away. */
-static void serve(int fuse, const struct fuse_in_header *in)
+static void serve(FIXTURE_DATA(server) *self, const struct fuse_in_header *in)
 {
 	static const char zeros[OBJECT];
 	const struct fuse_read_in *read_in = (const void *)(in + 1);
 	const struct fuse_write_in *write_in = (const void *)(in + 1);
 	struct fuse_init_out init = {
 		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION,
-		.max_write = OBJECT, .flags = FUSE_INIT_EXT,
+		.max_write = OBJECT, .flags = FUSE_INIT_EXT | self->flags,
 		.flags2 = FUSE_DIRECT_IO_ALLOW_MMAP >> 32,
 	};
 	struct fuse_entry_out entry = {
@@ -76,6 +77,7 @@ static void serve(int fuse, const struct fuse_in_header *in)
 			      FOPEN_PARALLEL_DIRECT_WRITES,
 	};
 	struct fuse_write_out written = {};
+	int fuse = self->fuse;
 
 	switch (in->opcode) {
 	case FUSE_INIT:
@@ -121,7 +123,7 @@ static void *run_server(void *arg)
 		int n = poll(&readable, 1, 1);
 
 		if (keeps && !self->hold) {
-			serve(self->fuse, (void *)kept);
+			serve(self, (void *)kept);
 			keeps = false;
 		}
 		if (!n)
@@ -134,19 +136,19 @@ static void *run_server(void *arg)
 			keeps = self->held = true;
 			continue;
 		}
-		serve(self->fuse, in);
+		serve(self, in);
 	}
 	free(kept);
 	free(buffer);
 	return NULL;
 }
 
-FIXTURE_SETUP(server)
+static void start_server(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(server) *self, unsigned int flags)
 {
 	char options[64];
 
-	strcpy(self->dir, "/tmp/serverXXXXXX");
-	ASSERT_NE(NULL, mkdtemp(self->dir));
+	self->flags = flags;
 	self->fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (self->fuse < 0)
 		SKIP(return, "no FUSE in this kernel");
@@ -158,6 +160,23 @@ FIXTURE_SETUP(server)
 	snprintf(options, sizeof(options), "%s/file", self->dir);
 	self->file = open(options, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->file);
+}
+
+static void stop_server(FIXTURE_DATA(server) *self)
+{
+	if (self->fuse < 0)
+		return;
+	close(self->file);
+	umount2(self->dir, MNT_DETACH);
+	pthread_join(self->thread, NULL);
+	close(self->fuse);
+}
+
+FIXTURE_SETUP(server)
+{
+	strcpy(self->dir, "/tmp/serverXXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	start_server(_metadata, self, 0);
 	self->region = region(1);
 	ASSERT_LE(0, self->region);
 	ASSERT_EQ(0, create_anon(self->region, CHUNK, PMD, RW));
@@ -167,14 +186,9 @@ FIXTURE_SETUP(server)
 
 FIXTURE_TEARDOWN(server)
 {
-	if (self->fuse >= 0) {
-		munmap(self->p, SLOT);
-		close(self->region);
-		close(self->file);
-		umount2(self->dir, MNT_DETACH);
-		pthread_join(self->thread, NULL);
-		close(self->fuse);
-	}
+	munmap(self->p, SLOT);
+	close(self->region);
+	stop_server(self);
 	rmdir(self->dir);
 }
 
@@ -304,6 +318,53 @@ TEST_F(server, a_flip_waits_for_a_removal)
 	EXPECT_TRUE(ends(closer, &status));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(-EACCES, advise(self->region, 0, OBJECT, MADV_REMOVE));
+}
+
+/*
+ * UNMAP, and a flip of a piece that is merged, end mappings, which writes back what
+ * is dirty of an object here; of FUSE's it is the times that the server is waited
+ * for. Who calls waits, nobody else.
+ */
+TEST_F(server, writing_back_keeps_nobody_out)
+{
+	stop_server(self);
+	start_server(_metadata, self, FUSE_WRITEBACK_CACHE);
+	ASSERT_EQ(0, create_file(self->region, 0, OBJECT, RW, self->file, 0));
+	close(self->file);		/* children would write back at exit */
+	self->file = -1;
+	for (int unmapping = 0; unmapping < 2; unmapping++) {
+		pid_t caller, other;
+		int status = -1;
+
+		if (!unmapping)
+			ASSERT_EQ(0, protect(self->region, PAGE, PAGE, PROT_READ));
+		hold(self, FUSE_SETATTR);	/* of who is first, be it a flusher */
+		ASSERT_EQ(0, touch(self->p, PROT_WRITE));
+		caller = fork_on(-1);
+		if (caller == 0)
+			_exit(-(unmapping ? unmap(self->region, 0, OBJECT) :
+				protect(self->region, PAGE, PAGE, RW)));
+		ASSERT_TRUE(UNTIL(self->held));
+
+		other = fork_on(-1);
+		if (other == 0) {
+			EXPECT_EQ(0, protect(self->region, CHUNK, PMD, PROT_READ));
+			EXPECT_EQ(PROT_READ, rights(self->p + CHUNK));
+			EXPECT_EQ(0, protect(self->region, CHUNK, PMD, RW));
+			EXPECT_EQ(0, create_anon(self->region, 2 * CHUNK, PMD, RW));
+			memset(self->p + 2 * CHUNK, 1, PMD);
+			EXPECT_EQ(0, unmap(self->region, 2 * CHUNK, PMD));
+			_exit(0);
+		}
+		EXPECT_TRUE(ends(other, &status));
+		EXPECT_EQ(0, status);
+		EXPECT_EQ(0, waitpid(caller, &status, WNOHANG));
+
+		release(self);
+		EXPECT_TRUE(ends(caller, &status));
+		EXPECT_EQ(0, status);
+	}
+	EXPECT_EQ(-SEGV_MAPERR, rights(self->p));
 }
 
 TEST_HARNESS_MAIN

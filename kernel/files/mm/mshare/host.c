@@ -438,6 +438,12 @@ static void mshare_drop_vma(struct vm_area_struct *vma)
 	vm_area_free(vma);
 }
 
+/* Does ->close() write back what is dirty? That of FUSE and 9p does. */
+static bool mshare_writes_back(struct vm_area_struct *vma)
+{
+	return vma->vm_ops && vma->vm_ops->close && !is_vm_hugetlb_page(vma);
+}
+
 /* Let it be the host's, with rights @prot; nothing is mapped in its place. */
 static int mshare_insert_vma(struct mshare_region *region,
 			     struct vm_area_struct *vma, unsigned long prot)
@@ -457,6 +463,8 @@ static int mshare_insert_vma(struct mshare_region *region,
 	vm_stat_account(host, vma->vm_flags, vma_pages(vma));
 	vma_set_page_prot(vma);
 	khugepaged_enter_vma(vma, vma->vm_flags);
+	if (mshare_writes_back(vma))
+		WRITE_ONCE(region->writes_back, true);
 	return 0;
 }
 
@@ -854,6 +862,44 @@ static int mshare_unmap_locked(struct mshare_region *region,
 	else
 		mshare_anon_free(region, &gone);
 	return err;
+}
+
+/**
+ * mshare_host_write_back - do what closing a range may have to wait for
+ * @region: the region, not locked
+ * @start: start of the range
+ * @end: its end
+ *
+ * UNMAP, and flips of pieces when they merge, close VMAs with the region locked.
+ * Where that writes a file back (FUSE, 9p) it waits for a server, which may be about
+ * to call the region. So it is done before, and what is left is what has become
+ * dirty meanwhile. An error is for who syncs the file.
+ */
+void mshare_host_write_back(struct mshare_region *region, unsigned long start,
+			    unsigned long end)
+{
+	struct vm_area_struct *vma;
+	struct file *file;
+
+	while (READ_ONCE(region->writes_back)) {
+		VMA_ITERATOR(vmi, region->host, start);
+
+		file = NULL;
+		if (mmap_read_lock_killable(region->host))
+			return;
+		for_each_vma_range(vmi, vma, end) {
+			if (!mshare_writes_back(vma))
+				continue;
+			file = get_file(vma->vm_file);
+			start = vma->vm_end;
+			break;
+		}
+		mmap_read_unlock(region->host);
+		if (!file)
+			return;
+		write_inode_now(file->f_mapping->host, 1);
+		fput(file);
+	}
 }
 
 int mshare_host_unmap(struct mshare_region *region, unsigned long start,

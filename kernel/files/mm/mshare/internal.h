@@ -173,6 +173,7 @@ struct mshare_events {
  * @reserved: those that anonymous objects may need, of which some are there
  * @flusher: the task that will flush by itself what it is changing
  * @starved: @memcg had no memory left, and nobody whom the OOM killer could take
+ * @writes_back: an object was mapped that is written back when it is closed
  * @links_lock: protects @links, @nr_links and @rss
  * @links: the mms that have windows
  * @nr_links: their number
@@ -208,6 +209,7 @@ struct mshare_region {
 	atomic_long_t reserved;
 	struct task_struct *flusher;
 	bool starved;
+	bool writes_back;
 
 	spinlock_t links_lock;		/* the three below; a leaf */
 	struct list_head links;
@@ -309,6 +311,8 @@ int mshare_host_init(struct mshare_region *region);
 void mshare_host_exit(struct mshare_region *region);
 int mshare_host_create(struct mshare_region *region,
 		       struct mshare_create *create);
+void mshare_host_write_back(struct mshare_region *region, unsigned long start,
+			    unsigned long end);
 int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		      unsigned long end);
 void mshare_host_account(struct mshare_region *region);

@@ -157,6 +157,8 @@ static long mshare_ioctl_unmap(struct mshare_region *region, void __user *arg)
 		return -EFAULT;
 	if (!mshare_range_ok(region, unmap.region_offset, unmap.size))
 		return -EINVAL;
+	mshare_host_write_back(region, unmap.region_offset,
+			       unmap.region_offset + unmap.size);
 	if (mutex_lock_killable(&region->lock))
 		return -EINTR;
 	err = mshare_host_unmap(region, unmap.region_offset,
@@ -203,6 +205,9 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
 		return -EINVAL;
 	end = protect.region_offset + protect.size;
 	prot = calc_vm_prot_bits(protect.prot, 0);
+	if ((protect.region_offset | end) & ~PUD_MASK)
+		mshare_host_write_back(region, protect.region_offset & PUD_MASK,
+				       ALIGN(end, PUD_SIZE));
 	if (mutex_lock_killable(&region->lock))
 		return -EINTR;
 	err = mshare_protect(region, protect.region_offset, end, prot);
