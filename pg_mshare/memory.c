@@ -246,6 +246,9 @@ memory_errhint_huge(Size bytes, int sys_errno, bool by_mmap)
 	read_number(path, NULL, &reserved);
 	errdetail("Of huge pages of 2 MB %zu are free.",
 			  (Size) (free - Min(free, reserved)));
+	if (pool_in_place)
+		return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages.",
+					   TYPEALIGN(MEMORY_HUGE_PAGE_SIZE, bytes) / MEMORY_HUGE_PAGE_SIZE);
 	if (huge_pages == HUGE_PAGES_OFF)
 		return errhint("Reserve %zu huge pages of 2 MB with vm.nr_hugepages, or set pg_mshare.huge_pages to off.",
 					   bytes / MEMORY_HUGE_PAGE_SIZE);

@@ -131,6 +131,8 @@ for my $how ('cancel', 'terminate', 'overtake')
 	pin_buffer($reader, 't', 6000);
 	my ($session, $pid) = begin(q{SELECT pg_mshare_resize('32MB')});
 	ok(wait_until(30, sub { sizes() eq 32 * $MB . '|' . (32 * $MB + 8192) }), "$how: in the middle");
+	ok(wait_until(10, sub { $node->safe_psql('postgres', "SELECT wait_event FROM pg_stat_activity WHERE pid = $pid")
+		eq ($node->pg_version >= 17 ? 'PgMsharePinned' : 'Extension') }), '... waits for a pin');
 	if ($how eq 'overtake')
 	{
 		($said) = resize('48MB');
