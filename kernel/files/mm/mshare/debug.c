@@ -20,6 +20,7 @@ bool mshare_skip_unmap_flush, mshare_skip_batch_flush, mshare_skip_batching;
 bool mshare_skip_gup_check, mshare_skip_gup_recheck;
 bool mshare_skip_pushdown, mshare_skip_detach_flush;
 bool mshare_skip_wait_recheck, mshare_skip_views;
+bool mshare_skip_guard_close;
 u32 mshare_gup_delay_us, mshare_wait_delay_us, mshare_flip_delay_us;
 u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
 
@@ -110,6 +111,8 @@ void __init mshare_debug_init(void)
 			    &mshare_skip_detach_flush);
 	debugfs_create_bool("skip_wait_recheck", 0600, dir,
 			    &mshare_skip_wait_recheck);
+	debugfs_create_bool("skip_guard_close", 0600, dir,
+			    &mshare_skip_guard_close);
 	/*
 	 * Not a protection: while it is set, PROTECT of whole chunks changes
 	 * the host's VMAs and leaves and no view, so that a benchmark can tell

@@ -155,8 +155,7 @@ static void mshare_unlock_host(struct mm_struct *host,
 }
 
 /* Let go of what the caller holds of the process, as VM_FAULT_RETRY means. */
-static void mshare_unlock_window(struct vm_area_struct *vma,
-				 unsigned int flags)
+void mshare_unlock_window(struct vm_area_struct *vma, unsigned int flags)
 {
 	if (flags & FAULT_FLAG_VMA_LOCK)
 		vma_end_read(vma);

@@ -217,6 +217,7 @@ void mshare_host_exit(struct mshare_region *region)
 	struct mm_struct *host = region->host;
 	LIST_HEAD(gone);
 
+	mshare_guard_exit(region);
 	/* khugepaged may hold on to the mm, longer than the cgroup is held */
 	mshare_hostmm_unbind(region);
 	mmap_write_lock(host);
@@ -792,6 +793,9 @@ int mshare_host_create(struct mshare_region *region, struct mshare_create *c)
 		if (!mmap_write_lock_killable(region->host)) {
 			err = mshare_map_object(region, &vma, vm_prot);
 			mmap_write_unlock(region->host);
+			if (!err && !(vm_prot & VM_WRITE))
+				mshare_guard_close(region, c->region_offset,
+						   c->region_offset + c->size);
 		}
 		mutex_unlock(&region->lock);
 	}
@@ -911,6 +915,7 @@ int mshare_host_unmap(struct mshare_region *region, unsigned long start,
 		return -EINTR;
 	err = mshare_unmap_locked(region, start, end);
 	mmap_write_unlock(region->host);
+	mshare_guard_unmapped(region);
 	mshare_host_account(region);
 	return err;
 }

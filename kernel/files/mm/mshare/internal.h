@@ -13,6 +13,13 @@
  *	        region->wait_lock
  *	    region->wait_walk
  *	      region->wait_lock
+ *	    i_rwsem of an object
+ *	      gate->lock
+ *	        i_mmap of the object
+ *
+ * gate->lock is also taken under the mmap_lock or the VMA lock of an ordinary
+ * mapping, in whose faults a folio is locked under it. A closing has let go of
+ * it when it locks folios, under the mmap_lock of the host.
  *
  * Under the VMA lock of a window, that of a host VMA is only tried: the two
  * are one lock class. ioctls copy from and to user memory with no lock held.
@@ -123,8 +130,8 @@ struct mshare_view {
  * @tid: of the thread
  * @offset: of the page in the region
  * @access: VM_READ, VM_WRITE or VM_EXEC, which are those of struct mshare_event
- * @flags: MSHARE_EVENT_KERNEL or 0
- * @guest: by a window of an fd that was open for reading only
+ * @flags: MSHARE_EVENT_KERNEL and MSHARE_EVENT_OUTSIDE, or 0
+ * @guest: by a window of an fd that was open for reading only, or outside
  */
 struct mshare_denial {
 	struct pid *pid;
@@ -171,6 +178,7 @@ struct mshare_events {
  * @nr_views: how many there are
  * @tables: bytes counted in @fs for page tables
  * @reserved: those that anonymous objects may need, of which some are there
+ * @gates: the objects that are guarded, under @lock: see guard.c
  * @flusher: the task that will flush by itself what it is changing
  * @starved: @memcg had no memory left, and nobody whom the OOM killer could take
  * @writes_back: an object was mapped that is written back when it is closed
@@ -207,6 +215,7 @@ struct mshare_region {
 	atomic_long_t nr_views;
 	atomic_long_t tables;
 	atomic_long_t reserved;
+	struct list_head gates;
 	struct task_struct *flusher;
 	bool starved;
 	bool writes_back;
@@ -429,12 +438,22 @@ bool mshare_fault_fits(struct mshare_region *region,
 bool mshare_fault_starves(struct mshare_region *region,
 			  struct vm_area_struct *host_vma, unsigned long offset);
 bool mshare_out_of_memory(struct mshare_region *region);
+void mshare_unlock_window(struct vm_area_struct *vma, unsigned int flags);
 
 /* advise.c */
 int mshare_populate(struct mshare_region *region, unsigned long start,
 		    unsigned long end, unsigned long access);
 int mshare_advise(struct mshare_region *region, unsigned long start,
 		  unsigned long end, int advice);
+
+/* guard.c */
+long mshare_ioctl_guard(struct mshare_region *region, void __user *arg);
+void mshare_guard_close(struct mshare_region *region, unsigned long start,
+			unsigned long end);
+int mshare_guard_check(struct mshare_region *region, unsigned long start,
+		       unsigned long end);
+void mshare_guard_unmapped(struct mshare_region *region);
+void mshare_guard_exit(struct mshare_region *region);
 
 /* protect.c */
 int mshare_protect(struct mshare_region *region, unsigned long start,
@@ -494,9 +513,18 @@ void mshare_wait_leave(struct mshare_link *link, unsigned long start,
 void mshare_wait_add_writer(struct mshare_region *region);
 void mshare_wait_drop_writer(struct mshare_region *region);
 long mshare_ioctl_fault_mode(struct mshare_region *region, void __user *arg);
+vm_fault_t mshare_deny_prepare(struct mshare_region *region,
+			       const struct mshare_denial *denial,
+			       unsigned int flags, struct mshare_wait **new);
+vm_fault_t mshare_deny_at(struct mshare_link *link,
+			  const struct mshare_denial *denial,
+			  unsigned long address,
+			  struct vm_area_struct *host_vma, unsigned int flags,
+			  struct mshare_wait **new, struct mshare_wait **sleep);
 vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
 		       struct vm_area_struct *host_vma, unsigned int flags,
 		       struct mshare_wait **sleep);
+void mshare_wait_free(struct mshare_wait *wait);
 void mshare_wait_sleep(struct mshare_region *region, struct mshare_wait *wait,
 		       unsigned int flags);
 
@@ -509,6 +537,7 @@ extern bool mshare_skip_flip_flush, mshare_skip_notifier_flush;
 extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck, mshare_skip_views;
+extern bool mshare_skip_guard_close;
 extern u32 mshare_wait_delay_us, mshare_flip_delay_us, mshare_flush_all_links;
 
 void mshare_debug_init(void);
@@ -536,6 +565,7 @@ static inline void mshare_flip_delay(void)
 #define mshare_skip_detach_flush	false
 #define mshare_skip_wait_recheck	false
 #define mshare_skip_views		false
+#define mshare_skip_guard_close		false
 #define mshare_flush_all_links		MSHARE_FLUSH_ALL_LINKS
 
 static inline void mshare_wait_delay(void)

@@ -22,6 +22,7 @@ static_assert(sizeof(struct mshare_advise) == 24);
 static_assert(sizeof(struct mshare_stat) >= MSHARE_STAT_SIZE_VER0);
 static_assert(sizeof(struct mshare_fault_mode) == 16);
 static_assert(sizeof(struct mshare_event) == 40);
+static_assert(sizeof(struct mshare_guard) == 24);
 
 /* Possible errors: -ENOSPC (nr_regions=), -ENOMEM. */
 struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
@@ -46,6 +47,7 @@ struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 	mutex_init(&region->lock);
 	spin_lock_init(&region->links_lock);
 	INIT_LIST_HEAD(&region->links);
+	INIT_LIST_HEAD(&region->gates);
 	mshare_wait_init(region);
 	mshare_event_init(region);
 	region->memcg = get_mem_cgroup_from_mm(current->mm);
@@ -211,6 +213,8 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
 	if (mutex_lock_killable(&region->lock))
 		return -EINTR;
 	err = mshare_protect(region, protect.region_offset, end, prot);
+	if (!err && !(prot & VM_WRITE))
+		mshare_guard_close(region, protect.region_offset, end);
 	if (!err)
 		mshare_wait_grant(region, protect.region_offset, end, prot);
 	mutex_unlock(&region->lock);
@@ -244,8 +248,9 @@ static long mshare_ioctl_protect(struct mshare_region *region, void __user *arg)
  * - %ENOMEM: a part of the range is not mapped; all advice but populating has
  *   been taken for the rest. No memory.
  * - %EOPNOTSUPP: MADV_REMOVE of a file whose filesystem has no holes.
- * - %EPERM: MADV_REMOVE of a file that is immutable or append-only, or of a
- *   memfd that was sealed against writing after it was mapped.
+ * - %EPERM: MADV_REMOVE of a file that is immutable or append-only, of a memfd
+ *   that was sealed against writing after it was mapped, or of what a guard
+ *   denies: another region's, or where a page is mapped twice.
  * - %ETXTBSY: MADV_REMOVE of a file that is swap space.
  *
  * And MADV_REMOVE's are those of fallocate(2) by the object's filesystem.
@@ -314,6 +319,7 @@ static long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case MSHAREFS_PROTECT:
 	case MSHAREFS_ADVISE:
 	case MSHAREFS_FAULT_MODE:
+	case MSHAREFS_GUARD:
 		break;
 	default:
 		return -ENOTTY;
@@ -330,6 +336,8 @@ static long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return mshare_ioctl_protect(region, uarg);
 	case MSHAREFS_ADVISE:
 		return mshare_ioctl_advise(region, uarg);
+	case MSHAREFS_GUARD:
+		return mshare_ioctl_guard(region, uarg);
 	default:
 		return mshare_ioctl_fault_mode(region, uarg);
 	}

@@ -96,7 +96,7 @@ static struct mshare_wait *mshare_wait_alloc(const struct mshare_denial *denial)
 	return wait;
 }
 
-static void mshare_wait_free(struct mshare_wait *wait)
+void mshare_wait_free(struct mshare_wait *wait)
 {
 	if (!wait)
 		return;
@@ -389,11 +389,37 @@ static bool mshare_wait_resume(struct mshare_wait *wait, unsigned int flags,
 }
 
 /**
- * mshare_deny - a fault that host VMA and view do not allow
- * @vma: the window, locked
- * @address: the address, in it
- * @host_vma: the host VMA, locked
+ * mshare_deny_prepare - what takes memory of a denial
+ * @region: the region
+ * @denial: who is to be denied what
  * @flags: FAULT_FLAG_*
+ * @new: the wait that it may come to, or NULL; for mshare_deny_at()
+ *
+ * Returns 0 or VM_FAULT_OOM.
+ */
+vm_fault_t mshare_deny_prepare(struct mshare_region *region,
+			       const struct mshare_denial *denial,
+			       unsigned int flags, struct mshare_wait **new)
+{
+	*new = NULL;
+	if (mshare_may_wait(region, flags)) {
+		*new = mshare_wait_alloc(denial);
+		if (!*new)
+			return VM_FAULT_OOM;
+	}
+	mshare_event_prepare(region, denial->guest ? NULL : region->memcg);
+	mshare_wait_delay();
+	return 0;
+}
+
+/**
+ * mshare_deny_at - an access that host VMA and view do not allow
+ * @link: by which it was made
+ * @denial: who is denied what; its offset is where
+ * @address: of the page in the window, or what else tells it from others
+ * @host_vma: the host VMA, which stays what it is meanwhile
+ * @flags: FAULT_FLAG_*
+ * @new: from mshare_deny_prepare(); NULL afterwards if it is in use
  * @sleep: set with VM_FAULT_RETRY
  *
  * Returns 0 if a flip has just come and allowed it; the error that denies it;
@@ -405,53 +431,33 @@ static bool mshare_wait_resume(struct mshare_wait *wait, unsigned int flags,
  * the waits before we drop it. Either the flip's look comes later, and finds
  * us, or we come later, and see what it had stored.
  */
-vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
-		       struct vm_area_struct *host_vma, unsigned int flags,
-		       struct mshare_wait **sleep)
+vm_fault_t mshare_deny_at(struct mshare_link *link,
+			  const struct mshare_denial *denial,
+			  unsigned long address,
+			  struct vm_area_struct *host_vma, unsigned int flags,
+			  struct mshare_wait **new, struct mshare_wait **sleep)
 {
-	unsigned long offset = mshare_window_offset(vma, address);
-	struct mshare_link *link = vma->vm_private_data;
-	struct mshare_region *region = link->region;
-	struct mshare_denial denial = {
-		.pid	= task_tgid(current),
-		.tid	= task_pid(current),
-		.offset	= offset & PAGE_MASK,
-		.access	= mshare_fault_access(flags),
-		.flags	= flags & FAULT_FLAG_USER ? 0 : MSHARE_EVENT_KERNEL,
-		.guest	= mshare_window_is_guest(vma),
-	};
 	vm_fault_t ret = VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
-	struct mshare_wait *wait, *new = NULL, *over = NULL;
+	struct mshare_wait *wait, *over = NULL;
+	struct mshare_region *region = link->region;
 	u64 now;
 
-	/* No flip will ever allow what window or object do not. */
-	if (!mshare_grants(vma->vm_flags & mshare_vma_ceiling(host_vma),
-			   denial.access))
-		return ret;
-	if (mshare_may_wait(region, flags)) {
-		new = mshare_wait_alloc(&denial);
-		if (!new)
-			return VM_FAULT_OOM;
-	}
-	mshare_event_prepare(region, denial.guest ? NULL : region->memcg);
-	mshare_wait_delay();
-
-	address &= PAGE_MASK;
 	spin_lock(&region->wait_lock);
 	if (!mshare_skip_wait_recheck &&
-	    mshare_allowed(region, host_vma, offset, denial.access)) {
+	    mshare_allowed(region, host_vma, denial->offset, denial->access)) {
 		ret = 0;
 		goto out;
 	}
 	now = ktime_get_ns();
-	wait = mshare_wait_find(link, address, denial.flags);
+	wait = mshare_wait_find(link, address, denial->flags);
 	if (wait) {
-		wait->denial.access = denial.access;
+		wait->denial.access = denial->access;
 	} else {
-		mshare_event_add(region, &denial, now, 0, 0);
-		if (!new || !mshare_may_wait(region, flags))
+		mshare_event_add(region, denial, now, 0, 0);
+		if (!*new || !mshare_may_wait(region, flags))
 			goto out;
-		swap(wait, new);
+		swap(wait, *new);
+		wait->denial.offset = denial->offset;
 		mshare_wait_add(link, wait, address, now);
 	}
 	if (mshare_wait_resume(wait, flags, now)) {
@@ -463,6 +469,44 @@ vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
 out:
 	spin_unlock(&region->wait_lock);
 	mshare_wait_free(over);
+	return ret;
+}
+
+/**
+ * mshare_deny - a fault that host VMA and view do not allow
+ * @vma: the window, locked
+ * @address: the address, in it
+ * @host_vma: the host VMA, locked
+ * @flags: FAULT_FLAG_*
+ * @sleep: set with VM_FAULT_RETRY
+ *
+ * Returns what mshare_deny_at() does.
+ */
+vm_fault_t mshare_deny(struct vm_area_struct *vma, unsigned long address,
+		       struct vm_area_struct *host_vma, unsigned int flags,
+		       struct mshare_wait **sleep)
+{
+	unsigned long offset = mshare_window_offset(vma, address);
+	struct mshare_link *link = vma->vm_private_data;
+	struct mshare_denial denial = {
+		.pid	= task_tgid(current),
+		.tid	= task_pid(current),
+		.offset	= offset & PAGE_MASK,
+		.access	= mshare_fault_access(flags),
+		.flags	= flags & FAULT_FLAG_USER ? 0 : MSHARE_EVENT_KERNEL,
+		.guest	= mshare_window_is_guest(vma),
+	};
+	struct mshare_wait *new;
+	vm_fault_t ret;
+
+	/* No flip will ever allow what window or object do not. */
+	if (!mshare_grants(vma->vm_flags & mshare_vma_ceiling(host_vma),
+			   denial.access))
+		return VM_FAULT_SIGSEGV | VM_FAULT_DENIED;
+	ret = mshare_deny_prepare(link->region, &denial, flags, &new);
+	if (!ret)
+		ret = mshare_deny_at(link, &denial, address & PAGE_MASK,
+				     host_vma, flags, &new, sleep);
 	mshare_wait_free(new);
 	return ret;
 }
