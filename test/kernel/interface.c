@@ -293,6 +293,7 @@ TEST_F(interface, another_user_has_no_way_in)
 TEST_F(interface, reader_may_only_look)
 {
 	struct mshare_advise advise = { .size = PAGE, .advice = MADV_COLD };
+	struct mshare_guard guard = { .size = PAGE };
 	int fd, reader, err;
 	char *p;
 
@@ -309,6 +310,7 @@ TEST_F(interface, reader_may_only_look)
 	err = result(ioctl(reader, MSHAREFS_ADVISE, &advise));
 	EXPECT_TRUE(err == -EBADF || err == -EOPNOTSUPP);
 	EXPECT_EQ(-EBADF, fault_mode(reader, MSHARE_FAULT_SIGNAL, 0, 0));
+	EXPECT_EQ(-EBADF, result(ioctl(reader, MSHAREFS_GUARD, &guard)));
 	EXPECT_EQ(PAGE, region_stat(reader).mapped_bytes);
 	EXPECT_EQ(-1, ftruncate(reader, SLOT));
 
@@ -330,6 +332,7 @@ TEST_F(interface, bad_pointers_fault)
 	static const unsigned long calls[] = {
 		MSHAREFS_CREATE_MAPPING, MSHAREFS_UNMAP, MSHAREFS_PROTECT,
 		MSHAREFS_ADVISE, MSHAREFS_STAT, MSHAREFS_FAULT_MODE,
+		MSHAREFS_GUARD,
 	};
 	void *half = mmap(NULL, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *bad[] = { NULL, (void *)-PAGE, (void *)0xffff888000000000UL,
