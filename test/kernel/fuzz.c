@@ -57,6 +57,7 @@ struct object {
 	int fd;				/* -1: anonymous memory */
 	int ceiling;
 	bool hugetlb;
+	bool guarded;
 	unsigned long size;		/* of a page, that is of its cells */
 	int pages;
 	unsigned int word[CELLS];	/* of each page, at WORD_AT */
@@ -78,6 +79,7 @@ static int the_region;
 static unsigned int seed;
 static unsigned long step, operations_done;
 static bool verbose, quiet, failed;
+static bool no_guards;		/* the module has none */
 
 static unsigned int draw(unsigned int n)
 {
@@ -710,12 +712,95 @@ static void empty_page(struct object *object, int page)
 	object->code[page] = false;
 }
 
+static void op_guard(void)
+{
+	struct mshare_guard g = {};
+	int from, to, err, expected = -ENOMEM;
+
+	pick_range(&from, &to);
+	for (int i = from; i < to; i++) {
+		struct object *object = cells[i].object;
+
+		if (!object)
+			continue;
+		expected = object->hugetlb ? -EOPNOTSUPP :
+			   object->ceiling & PROT_WRITE ? 0 : -EACCES;
+		if (expected)
+			break;
+	}
+	tell("guard cells %d-%d", from, to - 1);
+	g.region_offset = cell_offset(from);
+	g.size = range_size(from, to);
+	err = call(MSHAREFS_GUARD, &g, sizeof(g));
+	if (err == -EOPNOTSUPP && no_guards)
+		return;
+	if (err != expected)
+		wrong("guard: %d, expected %d", err, expected);
+	for (int i = from; i < to && !err; i++)
+		if (cells[i].object)
+			cells[i].object->guarded = true;
+}
+
+/* What the protection of a guarded object denies outside, from a page on */
+static int expected_outside(const struct object *object, int page, int end)
+{
+	for (int i = 0; object->guarded && i < CELLS; i++)
+		if (cells[i].object == object && cells[i].page >= page &&
+		    cells[i].page < end && !(cells[i].prot & PROT_WRITE))
+			return -EPERM;
+	return 0;
+}
+
+static void check_outside(const struct object *object, int page, int end, int err)
+{
+	int expected = expected_outside(object, page, end);
+
+	if (object->ceiling & PROT_WRITE && err != expected)
+		wrong("outside: %d, expected %d", err, expected);
+}
+
+static int store_word(char *p, unsigned int word)
+{
+	int denied = touch(p, PROT_READ);
+
+	if (denied)
+		return denied;
+	denied = sigsetjmp(touch_env, 1);
+	if (!denied) {
+		touch_addr = p;
+		*(volatile unsigned int *)p = word;
+	}
+	touch_addr = NULL;
+	return denied == SEGV_ACCERR ? -EPERM : denied;
+}
+
+/* By an ordinary mapping, which an object of hugetlbfs needs, or by write() */
+static int write_word(const struct object *object, int page, unsigned int word)
+{
+	ssize_t n;
+	char *q;
+	int err;
+
+	if (!object->hugetlb && draw(2)) {
+		n = pwrite(object->fd, &word, sizeof(word),
+			   page * object->size + WORD_AT);
+		return n == sizeof(word) ? 0 : result(n);
+	}
+	q = map_page(object, page, RW);
+	if (q == MAP_FAILED)
+		return -errno;
+	err = store_word(q + WORD_AT, word);
+	munmap(q, object->size);
+	return err;
+}
+
 /* Moves or empties pages of an object that has a file. */
 static void op_object(void)
 {
 	struct cell *cell = &cells[draw(CELLS)];
 	struct object *object = cell->object;
 	unsigned int word = draw(1 << 30);
+	int page = cell->page, err;
 	unsigned long at;
 	char *q;
 
@@ -725,23 +810,25 @@ static void op_object(void)
 	switch (draw(5)) {
 	case 0:
 		tell("write to the object of cell %td", cell - cells);
-		q = map_page(object, cell->page, RW);
-		if (q == MAP_FAILED)
-			break;		/* it is open for reading only */
-		memcpy(q + WORD_AT, &word, sizeof(word));
-		munmap(q, object->size);
-		object->word[cell->page] = word;
+		err = write_word(object, page, word);
+		check_outside(object, page, page + 1, err);
+		if (!err)
+			object->word[page] = word;
 		break;
 	case 1:
 		tell("punch a hole into the object of cell %td", cell - cells);
-		if (!fallocate(object->fd, FALLOC_FL_PUNCH_HOLE |
-			       FALLOC_FL_KEEP_SIZE, at, object->size))
-			empty_page(object, cell->page);
+		err = result(fallocate(object->fd, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, at, object->size));
+		check_outside(object, page, page + 1, err);
+		if (!err)
+			empty_page(object, page);
 		break;
 	case 2:
 		tell("truncate the object of cell %td there, and extend it",
 		     cell - cells);
-		if (ftruncate(object->fd, at))
+		err = result(ftruncate(object->fd, at));
+		check_outside(object, page, object->pages, err);
+		if (err)
 			break;
 		if (ftruncate(object->fd, object->pages * object->size))
 			wrong("extending an object: %m");
@@ -839,7 +926,8 @@ static void op_advise(void)
 static bool drain_events(pid_t pid, unsigned long offset, int access)
 {
 	static const unsigned int known = MSHARE_EVENT_KERNEL | MSHARE_EVENT_DONE |
-					  MSHARE_EVENT_TIMEOUT | MSHARE_EVENT_LOST;
+					  MSHARE_EVENT_TIMEOUT | MSHARE_EVENT_LOST |
+					  MSHARE_EVENT_OUTSIDE;
 	struct mshare_event event;
 	bool found = false;
 	__u64 last = 0;
@@ -1055,7 +1143,7 @@ static void run(unsigned int the_seed, unsigned long changes)
 
 	for (step = 0; step < changes && !failed; step++) {
 		operations_done++;
-		switch (draw(26)) {
+		switch (draw(27)) {
 		case 0 ... 4:
 			op_create();
 			break;
@@ -1085,6 +1173,9 @@ static void run(unsigned int the_seed, unsigned long changes)
 			break;
 		case 25:
 			op_cut();
+			break;
+		case 26:
+			op_guard();
 			break;
 		}
 		check_stat();
@@ -1157,6 +1248,8 @@ int main(int argc, char **argv)
 	unsigned long changes = 500, most = ULONG_MAX;
 	bool once = false, agree, found = true;
 	int option;
+
+	no_guards = !access("/sys/module/mshare/initstate", F_OK);
 
 	while ((option = getopt(argc, argv, "s:n:t:o:v")) != -1)
 		switch (option) {
