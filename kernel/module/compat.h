@@ -55,7 +55,4 @@
 #include <asm/tlbflush.h>
 #pragma pop_macro("MODULE")
 
-/* 0011 */
-void flush_tlb_shared(const struct cpumask *cpus, bool lazy);
-
 #endif /* _MSHARE_MODULE_COMPAT_H */

@@ -190,9 +190,9 @@ TEST_F(shootdown, one_round_for_a_flip)
 }
 
 /*
- * Each sharer's tlb_gen moves on, running or not: that is what a CPU goes by
- * which has its entries under an ASID that is not loaded. Machines without
- * PCID, as the emulated one, would not miss it otherwise.
+ * What each sharer compares when it is loaded moves on, running or not: that is
+ * what a CPU goes by which has its entries under an ASID that is not loaded.
+ * Machines without PCID, as the emulated one, would not miss it otherwise.
  */
 #define GENERATIONS	8		/* sharers, and one that is none */
 
@@ -333,7 +333,7 @@ TEST_F(shootdown, costs)
 	char normal[16], *at;
 
 	if (read_file(KNOBS "flush_all_links", normal, sizeof(normal)))
-		SKIP(return, "a kernel without debug knobs");
+		SKIP(return, "a kernel that goes to no sharer");
 	for (long sharers = strtol(list, &at, 10); sharers > 0;
 	     sharers = strtol(at, &at, 10)) {
 		double walk, all;

@@ -44,6 +44,7 @@ static inline void mshare_mm_init(struct mm_struct *mm)
 {
 	INIT_HLIST_HEAD(&mm->mshare_links);
 	mm->mshare_region = NULL;
+	mm->context.mshare_gen = NULL;
 }
 
 /* Is this the host mm of a region? Until the region is taken down. */

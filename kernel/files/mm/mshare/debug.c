@@ -22,7 +22,6 @@ bool mshare_skip_pushdown, mshare_skip_detach_flush;
 bool mshare_skip_wait_recheck, mshare_skip_views;
 bool mshare_skip_guard_close;
 u32 mshare_gup_delay_us, mshare_wait_delay_us, mshare_flip_delay_us;
-u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
 
 #define MSHARE_MAX_FLUSHES	10000
 
@@ -75,8 +74,7 @@ static int mshare_tlb_gen_show(struct seq_file *seq, void *unused)
 {
 	if (!current->mm)
 		return -EINVAL;
-	seq_printf(seq, "%llu\n",
-		   (u64)atomic64_read(&current->mm->context.tlb_gen));
+	seq_printf(seq, "%llu\n", mshare_tlb_gen(current->mm));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(mshare_tlb_gen);
@@ -121,10 +119,9 @@ void __init mshare_debug_init(void)
 	debugfs_create_bool("skip_views", 0600, dir, &mshare_skip_views);
 	debugfs_create_u32("wait_delay_us", 0600, dir, &mshare_wait_delay_us);
 	debugfs_create_u32("flip_delay_us", 0600, dir, &mshare_flip_delay_us);
-	debugfs_create_u32("flush_all_links", 0600, dir,
-			   &mshare_flush_all_links);
 	/* Slow GUP only: GUP-fast has interrupts off, a flip waits for it */
 	debugfs_create_u32("gup_delay_us", 0600, dir, &mshare_gup_delay_us);
+	mshare_tlb_debug_init(dir);
 }
 
 void mshare_debug_exit(void)

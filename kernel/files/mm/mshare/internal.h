@@ -40,6 +40,8 @@
 #include <linux/shmem_fs.h>
 #include <linux/wait.h>
 
+#include "tlb.h"
+
 struct mshare_record;
 struct mshare_wait;
 
@@ -48,9 +50,6 @@ struct mshare_wait;
 #define MSHARE_SLOT_MASK	P4D_MASK
 
 #define MSHARE_PROT_ALL		(VM_READ | VM_WRITE | VM_EXEC)
-
-/* More sharers than this: flush_tlb_all() is cheaper than a walk over them. */
-#define MSHARE_FLUSH_ALL_LINKS	1536
 
 /**
  * struct mshare_fs - a mounted msharefs; lives as long as its last region
@@ -199,6 +198,7 @@ struct mshare_events {
  * @flips: PROTECTs that changed something
  * @flip_entries: page-table entries that they wrote
  * @shootdowns: rounds of interrupts
+ * @tlb: what they go by
  */
 struct mshare_region {
 	refcount_t refs;
@@ -239,6 +239,7 @@ struct mshare_region {
 	atomic64_t flips;
 	atomic64_t flip_entries;
 	atomic64_t shootdowns;
+	struct mshare_tlb tlb;
 };
 
 /**
@@ -538,10 +539,12 @@ extern bool mshare_skip_unmap_flush, mshare_skip_batch_flush;
 extern bool mshare_skip_pushdown, mshare_skip_detach_flush;
 extern bool mshare_skip_wait_recheck, mshare_skip_views;
 extern bool mshare_skip_guard_close;
-extern u32 mshare_wait_delay_us, mshare_flip_delay_us, mshare_flush_all_links;
+extern u32 mshare_wait_delay_us, mshare_flip_delay_us;
 
 void mshare_debug_init(void);
 void mshare_debug_exit(void);
+void mshare_tlb_debug_init(struct dentry *dir);
+u64 mshare_tlb_gen(struct mm_struct *mm);
 
 /* Between denial and wait: gives a test's flip the time to come between. */
 static inline void mshare_wait_delay(void)
@@ -566,7 +569,6 @@ static inline void mshare_flip_delay(void)
 #define mshare_skip_wait_recheck	false
 #define mshare_skip_views		false
 #define mshare_skip_guard_close		false
-#define mshare_flush_all_links		MSHARE_FLUSH_ALL_LINKS
 
 static inline void mshare_wait_delay(void)
 {

@@ -23,10 +23,13 @@ struct mshare_link *mshare_link_find(struct mm_struct *mm,
 void mshare_link_add(struct mshare_link *link)
 {
 	hlist_add_head(&link->in_mm, &link->mm->mshare_links);
+	mshare_tlb_follow(link->mm);
+	mshare_tlb_note(link->mm);
 }
 
 /* The entries of the mm's windows of the region are clear and flushed. */
 void mshare_link_del(struct mshare_link *link)
 {
 	hlist_del(&link->in_mm);
+	mshare_tlb_follow(link->mm);
 }

@@ -130,22 +130,3 @@ void mshare_batch_drop_all(void)
 		if (mshare_batches[i].task)
 			mshare_batch_end(&mshare_batches[i]);
 }
-
-static DEFINE_PER_CPU(struct flush_tlb_info, mshare_flush_info);
-
-/* As in the tree, where arch/x86/mm/tlb.c has it. */
-void flush_tlb_shared(const struct cpumask *cpus, bool lazy)
-{
-	struct flush_tlb_info *info;
-
-	get_cpu();
-	info = this_cpu_ptr(&mshare_flush_info);
-	*info = (struct flush_tlb_info) {
-		.end		= TLB_FLUSH_ALL,
-		.freed_tables	= lazy,
-		.new_tlb_gen	= TLB_GENERATION_INVALID,
-		.initiating_cpu	= smp_processor_id(),
-	};
-	native_flush_tlb_multi(cpus, info);
-	put_cpu();
-}
