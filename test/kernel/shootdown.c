@@ -265,6 +265,42 @@ TEST_F(shootdown, moves_the_generation_of_every_sharer)
 	EXPECT_GT(FLIPS, moved[GENERATIONS]);
 }
 
+/*
+ * More than are visited at a time where a flip goes to each; who leaves from the
+ * middle has another one take the place.
+ */
+static void come_and_go(void)
+{
+	pid_t pids[32] = {}, me = getpid();
+
+	for (int i = 0;; i = (i + 7) % ARRAY_SIZE(pids)) {
+		if (pids[i] > 0) {
+			kill(pids[i], SIGKILL);
+			child_status(pids[i]);
+		}
+		pids[i] = fork_on(-1);
+		if (pids[i] == 0)
+			while (getppid() == me)
+				pause();
+		if (pids[i] == 0)	/* killed before it was told to go along */
+			_exit(0);
+	}
+}
+
+TEST_F(shootdown, misses_none_where_others_come_and_go)
+{
+	long moved[GENERATIONS + 1];
+
+	ASSERT_TRUE(add_sharers(self, 300));
+	if (add_child(self, nr_cpus() - 1) == 0)
+		come_and_go();
+	ASSERT_TRUE(add_sharers(self, 600));
+	ASSERT_EQ(0, moved_by_flips(self, FLIPS, moved));
+	for (int i = 0; i < GENERATIONS; i++) {
+		EXPECT_LE(FLIPS, moved[i]);
+	}
+}
+
 TEST_F(shootdown, generation_control)
 {
 	long moved[GENERATIONS + 1];
@@ -297,11 +333,13 @@ static int by_value(const void *a, const void *b)
 	return (d > 0) - (d < 0);
 }
 
-static double closing_us(FIXTURE_DATA(shootdown) *self, const char *links)
+#define WALK	KNOBS "walk_per_cpu"
+
+static double closing_us(FIXTURE_DATA(shootdown) *self, const char *sharers)
 {
 	double start, us;
 
-	write_file(KNOBS "flush_all_links", links);
+	write_file(WALK, sharers);
 	start = now();
 	protect(self->region, 0, CHUNK, PROT_READ);
 	us = (now() - start) * 1e6;
@@ -332,7 +370,7 @@ TEST_F(shootdown, costs)
 	const char *list = getenv("MSHARE_TEST_SHARERS") ?: "1 64";
 	char normal[16], *at;
 
-	if (read_file(KNOBS "flush_all_links", normal, sizeof(normal)))
+	if (read_file(WALK, normal, sizeof(normal)))
 		SKIP(return, "a kernel that goes to no sharer");
 	for (long sharers = strtol(list, &at, 10); sharers > 0;
 	     sharers = strtol(at, &at, 10)) {
@@ -348,7 +386,7 @@ TEST_F(shootdown, costs)
 		TH_LOG("%5ld sharers: walk %7.1f us, all CPUs %7.1f us",
 		       sharers, walk, all);
 	}
-	write_file(KNOBS "flush_all_links", normal);
+	write_file(WALK, normal);
 }
 
 TEST_HARNESS_MAIN

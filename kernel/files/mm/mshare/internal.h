@@ -181,8 +181,9 @@ struct mshare_events {
  * @flusher: the task that will flush by itself what it is changing
  * @starved: @memcg had no memory left, and nobody whom the OOM killer could take
  * @writes_back: an object was mapped that is written back when it is closed
- * @links_lock: protects @links, @nr_links and @rss
- * @links: the mms that have windows
+ * @links_lock: protects @sharers to @rss
+ * @sharers: the mms that have windows
+ * @room: how many the array has room for
  * @nr_links: their number
  * @rss: pages that each of these mms has been told to have of the region
  * @windows: VMAs that map the region
@@ -220,8 +221,9 @@ struct mshare_region {
 	bool starved;
 	bool writes_back;
 
-	spinlock_t links_lock;		/* the three below; a leaf */
-	struct list_head links;
+	spinlock_t links_lock;		/* the four below; a leaf */
+	struct mshare_sharer *sharers;
+	unsigned long room;
 	unsigned long nr_links;
 	long rss;
 
@@ -246,10 +248,10 @@ struct mshare_region {
  * struct mshare_link - an mm and a region that it has windows of
  * @refs: the mm's, and those of faults that have let go of the mm's locks
  * @region: the region, of which it holds a reference
- * @mm: the mm; valid while the link is in @in_region
+ * @mm: the mm; valid while the link is in region->sharers
  * @windows: VMAs; under the mm's mmap_lock, as mshare_link_drop() says
  * @in_mm: the mm's links, likewise: see links.c
- * @in_region: region->links, under region->links_lock
+ * @nr: its place in region->sharers, under region->links_lock
  * @waiting: its threads' accesses that wait; under region->wait_lock
  * @nr_waiting: their number
  * @rcu: frees it: who asks by mm may be late
@@ -260,10 +262,20 @@ struct mshare_link {
 	struct mm_struct *mm;
 	unsigned int windows;
 	struct hlist_node in_mm;
-	struct list_head in_region;
+	unsigned long nr;
 	struct list_head waiting;
 	unsigned int nr_waiting;
 	struct rcu_head rcu;
+};
+
+/**
+ * struct mshare_sharer - one of the mms that have windows of a region
+ * @mm: the mm
+ * @link: its link
+ */
+struct mshare_sharer {
+	struct mm_struct *mm;
+	struct mshare_link *link;
 };
 
 /* msharefs.c */
@@ -345,6 +357,11 @@ struct mshare_link *mshare_link_find(struct mm_struct *mm,
 void mshare_link_add(struct mshare_link *link);
 void mshare_link_del(struct mshare_link *link);
 
+/* sharers.c */
+int mshare_sharer_add(struct mshare_link *link, gfp_t gfp);
+void mshare_sharer_del(struct mshare_link *link);
+void mshare_rss_update(struct mshare_region *region);
+
 /* view.c */
 struct mshare_view *mshare_view_get(struct mshare_region *region,
 				    unsigned long offset,
@@ -358,7 +375,6 @@ vm_fault_t mshare_window_attach(struct mshare_region *region,
 				struct vm_area_struct *vma,
 				unsigned long address);
 void mshare_link_put(struct mshare_link *link);
-void mshare_rss_update(struct mshare_region *region);
 
 static inline unsigned long mshare_window_offset(struct vm_area_struct *vma,
 						 unsigned long address)

@@ -46,7 +46,6 @@ struct mshare_region *mshare_region_alloc(struct mshare_fs *fs)
 	region->fs = fs;
 	mutex_init(&region->lock);
 	spin_lock_init(&region->links_lock);
-	INIT_LIST_HEAD(&region->links);
 	INIT_LIST_HEAD(&region->gates);
 	mshare_wait_init(region);
 	mshare_event_init(region);
@@ -88,7 +87,8 @@ static void mshare_region_free(struct mshare_region *region)
 	struct mshare_fs *fs = region->fs;
 	unsigned long slot;
 
-	WARN_ON_ONCE(!list_empty(&region->links));
+	WARN_ON_ONCE(region->nr_links);
+	kvfree(region->sharers);
 	mshare_event_exit(region);
 	mem_cgroup_put(region->memcg);
 	for (slot = 0; slot < region->size / MSHARE_SLOT_SIZE; slot++) {

@@ -174,41 +174,8 @@ void mshare_link_put(struct mshare_link *link)
 }
 
 /*
- * What is mapped in a region counts for each mm that has windows of it as shared
- * memory that it maps: /proc shows it, and the OOM killer goes by it. Page by
- * page would be work for every sharer at every fault; so all are told by how
- * much it has changed, once that is a sixteenth or so. Who is in region->links
- * has been told @rss pages, no more and no less.
- */
-#define MSHARE_RSS_SLACK	(SZ_1M >> PAGE_SHIFT)
-
-static void mshare_rss_add(struct mm_struct *mm, long pages)
-{
-	percpu_counter_add(&mm->rss_stat[MM_SHMEMPAGES], pages);
-}
-
-void mshare_rss_update(struct mshare_region *region)
-{
-	struct percpu_counter *stat = region->host->rss_stat;
-	struct mshare_link *link;
-	long pages, told;
-
-	pages = percpu_counter_read_positive(&stat[MM_SHMEMPAGES]) +
-		percpu_counter_read_positive(&stat[MM_FILEPAGES]);
-	told = READ_ONCE(region->rss);
-	if (abs(pages - told) <= MSHARE_RSS_SLACK + told / 16)
-		return;
-	if (!spin_trylock(&region->links_lock))
-		return;			/* the next one does it */
-	list_for_each_entry(link, &region->links, in_region)
-		mshare_rss_add(link->mm, pages - region->rss);
-	WRITE_ONCE(region->rss, pages);
-	spin_unlock(&region->links_lock);
-}
-
-/*
  * Count a window of @mm, whose mmap_lock is held for writing. The link is in
- * region->links before an entry is set: from then on flushes include the mm.
+ * region->sharers before an entry is set: from then on flushes include the mm.
  */
 static struct mshare_link *mshare_link_get(struct mshare_region *region,
 					   struct mm_struct *mm, gfp_t gfp)
@@ -224,24 +191,24 @@ static struct mshare_link *mshare_link_get(struct mshare_region *region,
 	}
 
 	link = kzalloc(sizeof(*link), gfp);
-	if (!link) {
-		atomic64_dec(&region->windows);
-		return NULL;
-	}
+	if (!link)
+		goto err_windows;
 	refcount_set(&link->refs, 1);
-	refcount_inc(&region->refs);
 	link->region = region;
 	link->mm = mm;
 	link->windows = 1;
 	INIT_LIST_HEAD(&link->waiting);
+	if (mshare_sharer_add(link, gfp))
+		goto err_free;
+	refcount_inc(&region->refs);
 	mshare_link_add(link);
-
-	spin_lock(&region->links_lock);
-	list_add_tail(&link->in_region, &region->links);
-	region->nr_links++;
-	mshare_rss_add(mm, region->rss);
-	spin_unlock(&region->links_lock);
 	return link;
+
+err_free:
+	kfree(link);
+err_windows:
+	atomic64_dec(&region->windows);
+	return NULL;
 }
 
 /*
@@ -265,11 +232,7 @@ static void mshare_link_drop(struct mshare_link *link)
 		tlb_remove_table_sync_one();
 	mshare_link_del(link);
 
-	spin_lock(&region->links_lock);
-	list_del(&link->in_region);
-	region->nr_links--;
-	mshare_rss_add(link->mm, -region->rss);
-	spin_unlock(&region->links_lock);
+	mshare_sharer_del(link);
 	mshare_link_put(link);
 }
 

@@ -25,21 +25,30 @@
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
 #include <linux/percpu.h>
+#include <linux/prefetch.h>
+#include <linux/sched/isolation.h>
 #include <asm/tlbflush.h>
 #include <trace/events/mshare.h>
 
 #include "internal.h"
 
-/* More sharers than this: flush_tlb_all() is cheaper than a walk over them. */
-#define MSHARE_FLUSH_ALL_LINKS	1536
+/*
+ * flush_tlb_all() goes to no mm, but takes the time of CPUs that the walk would
+ * spare, and all that these have in their TLBs. What so many sharers take to visit
+ * is about what one such CPU is worth.
+ */
+#define MSHARE_WALK_PER_CPU	768
+
+/* Sharers that are visited with preemption off */
+#define MSHARE_WALK_STEP	256
+#define MSHARE_WALK_PREFETCH	8
 
 #ifdef CONFIG_MSHARE_DEBUG
-static u32 mshare_flush_all_links = MSHARE_FLUSH_ALL_LINKS;
+static u32 mshare_walk_per_cpu = MSHARE_WALK_PER_CPU;
 
 void __init mshare_tlb_debug_init(struct dentry *dir)
 {
-	debugfs_create_u32("flush_all_links", 0600, dir,
-			   &mshare_flush_all_links);
+	debugfs_create_u32("walk_per_cpu", 0600, dir, &mshare_walk_per_cpu);
 }
 
 u64 mshare_tlb_gen(struct mm_struct *mm)
@@ -47,11 +56,65 @@ u64 mshare_tlb_gen(struct mm_struct *mm)
 	return atomic64_read(&mm->context.tlb_gen);
 }
 #else
-#define mshare_flush_all_links	MSHARE_FLUSH_ALL_LINKS
+#define mshare_walk_per_cpu	MSHARE_WALK_PER_CPU
 #endif
 
-/* Owned by the CPU while preemption is off: flushes do not nest. */
-static DEFINE_PER_CPU(struct cpumask, mshare_flush_cpus);
+/*
+ * How many more sharers to visit rather than flush all, when @cpus are known to
+ * be interrupted? As many as it takes, if that would disturb isolated CPUs.
+ */
+static unsigned long mshare_walk_worth(const struct cpumask *cpus, bool lazy)
+{
+	unsigned long spared = 0;
+	int cpu;
+
+	for_each_online_cpu(cpu)
+		if (!cpumask_test_cpu(cpu, cpus) ||
+		    (!lazy && per_cpu(cpu_tlbstate_shared.is_lazy, cpu)))
+			spared++;
+	if (spared && (housekeeping_enabled(HK_TYPE_TICK) ||
+		       housekeeping_enabled(HK_TYPE_DOMAIN)))
+		return ULONG_MAX;
+	return spared * mshare_walk_per_cpu;
+}
+
+static void mshare_walk_prefetch(const struct mm_struct *mm)
+{
+	prefetchw(&mm->context.tlb_gen);
+	prefetch(mm_cpumask((struct mm_struct *)mm));
+}
+
+/*
+ * Move the tlb_gen of all sharers on, and find the CPUs that may run one; false
+ * if that is too much. From the end: who joins meanwhile has nothing that is
+ * stale, and of those that leave mshare_sharer_del() says why none is missed.
+ */
+static bool mshare_walk(struct mshare_region *region, struct cpumask *cpus,
+			bool lazy)
+{
+	struct mshare_sharer *sharers;
+	unsigned long left = ULONG_MAX, end;
+
+	do {
+		spin_lock(&region->links_lock);
+		left = min(left, region->nr_links);
+		if (left > mshare_walk_worth(cpus, lazy)) {
+			spin_unlock(&region->links_lock);
+			return false;
+		}
+		end = left - min(left, MSHARE_WALK_STEP);
+		for (sharers = region->sharers; left > end; left--) {
+			struct mm_struct *mm = sharers[left - 1].mm;
+
+			if (left > MSHARE_WALK_PREFETCH)
+				mshare_walk_prefetch(sharers[left - 1 - MSHARE_WALK_PREFETCH].mm);
+			inc_mm_tlb_gen(mm);
+			cpumask_or(cpus, cpus, mm_cpumask(mm));
+		}
+		spin_unlock(&region->links_lock);
+	} while (left);
+	return true;
+}
 
 static DEFINE_PER_CPU(struct flush_tlb_info, mshare_flush_info);
 
@@ -64,8 +127,10 @@ static DEFINE_PER_CPU(struct flush_tlb_info, mshare_flush_info);
  */
 static void flush_tlb_shared(const struct cpumask *cpus, bool lazy)
 {
-	struct flush_tlb_info *info = this_cpu_ptr(&mshare_flush_info);
+	struct flush_tlb_info *info;
 
+	get_cpu();
+	info = this_cpu_ptr(&mshare_flush_info);
 	*info = (struct flush_tlb_info) {
 		.end		= TLB_FLUSH_ALL,
 		.freed_tables	= lazy,
@@ -73,6 +138,7 @@ static void flush_tlb_shared(const struct cpumask *cpus, bool lazy)
 		.initiating_cpu	= smp_processor_id(),
 	};
 	native_flush_tlb_multi(cpus, info);
+	put_cpu();
 }
 
 /**
@@ -86,38 +152,25 @@ static void flush_tlb_shared(const struct cpumask *cpus, bool lazy)
  * inc_mm_tlb_gen() is a full barrier between the caller's stores and the read
  * of the mm's cpumask, and pairs with switch_mm(): a CPU that enters the mm
  * meanwhile either is in the mask or sees the new generation. A link is in
- * the list before its mm's first entry is set, so no sharer is missed.
+ * region->sharers before its mm's first entry is set, so no sharer is missed.
  */
 void mshare_flush_region(struct mshare_region *region, bool lazy)
 {
-	struct mshare_link *link;
-	struct cpumask *cpus;
-	unsigned long sharers;
-	bool all;
+	cpumask_var_t cpus;
+	bool have, all;
 
 	atomic64_inc(&region->shootdowns);
-	preempt_disable();
-	cpus = this_cpu_ptr(&mshare_flush_cpus);
-	cpumask_clear(cpus);
+	have = zalloc_cpumask_var(&cpus, GFP_NOWAIT | __GFP_NOWARN);
+	all = !have || !mshare_walk(region, cpus, lazy);
 
-	spin_lock(&region->links_lock);
-	sharers = region->nr_links;
-	all = sharers > mshare_flush_all_links;
-	if (!all) {
-		list_for_each_entry(link, &region->links, in_region) {
-			inc_mm_tlb_gen(link->mm);
-			cpumask_or(cpus, cpus, mm_cpumask(link->mm));
-		}
-	}
-	spin_unlock(&region->links_lock);
-
-	/* smp_mb(): with no sharer yet, order the stores against the first */
+	/* with no sharer yet, order the stores against the first */
 	smp_mb();
-	trace_mshare_shootdown(region->ino, sharers,
+	trace_mshare_shootdown(region->ino, READ_ONCE(region->nr_links),
 			       all ? cpu_online_mask : cpus, all || lazy);
 	if (all)
 		flush_tlb_all();
 	else if (!cpumask_empty(cpus))
 		flush_tlb_shared(cpus, lazy);
-	preempt_enable();
+	if (have)
+		free_cpumask_var(cpus);
 }
