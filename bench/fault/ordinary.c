@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: PostgreSQL
 /*
  * ordinary: what memory management costs a process that has nothing to do with
- * mshare: faults, mmap and munmap, mprotect, fork, GUP, page walks. Run on two
- * kernels, it tells what one costs more than the other: test/kernel-cost.
+ * mshare: faults, mmap and munmap, mprotect, fork, GUP, page walks, and switches
+ * to another process. Run on two kernels, it tells what one costs more than the other: test/kernel-cost.
  *
  * Each operation is done in batches. With `instructions` a batch is measured by
  * the time stamp counter, which under QEMU's -icount shift=0 counts the
@@ -209,6 +209,37 @@ static uint64_t walk(void)
 	return start;
 }
 
+/* On one processor each byte that comes or goes is a switch. */
+static uint64_t context_switch(void)
+{
+	int to[2], from[2];
+	uint64_t start = 0;
+	pid_t pid;
+	char c = 0;
+
+	must(pipe(to) == 0 && pipe(from) == 0, "pipe");
+	pid = fork();
+	must(pid >= 0, "fork");
+	if (pid == 0) {
+		close(to[1]);
+		while (read(to[0], &c, 1) == 1)
+			must(write(from[1], &c, 1) == 1, "write");
+		_exit(0);
+	}
+	close(to[0]);
+	for (int i = 0; i <= CALLS; i++) {
+		if (i == 1)		/* the first copies pages */
+			start = ticks();
+		must(write(to[1], &c, 1) == 1 && read(from[0], &c, 1) == 1, "a byte");
+	}
+	start = ticks() - start;
+	close(to[1]);
+	close(from[0]);
+	close(from[1]);
+	must(waitpid(pid, NULL, 0) == pid, "waitpid");
+	return start;
+}
+
 static const struct operation {
 	const char *name;
 	uint64_t (*batch)(void);
@@ -225,6 +256,7 @@ static const struct operation {
 	{ "gup_fast_16_pages", gup_fast, CALLS },
 	{ "gup_slow_16_pages", gup_slow, CALLS },
 	{ "mincore_256_pages", walk, CALLS },
+	{ "context_switch", context_switch, 2 * CALLS },
 };
 
 static int by_value(const void *a, const void *b)
