@@ -399,6 +399,28 @@ TEST_F(errors, mshare_ioctl_fault_mode)
 						 MSHARE_WAIT_KERNEL, 0)));
 }
 
+TEST_F(errors, mshare_ioctl_guard)
+{
+	struct mshare_guard flags = { .size = PAGE, .flags = 1 };
+	char *p;
+
+	if (is_module())
+		SKIP(return, "the module has no guards");
+	EXPECT_ERROR(EBADF, guard(self->reader, 0, PAGE));
+	EXPECT_ERROR(EFAULT, result(ioctl(self->region, MSHAREFS_GUARD, NULL)));
+	ELSEWHERE(EINTR, "errors.killed");
+	EXPECT_ERROR(EINVAL, guard(self->region, 0, 0));
+	EXPECT_ERROR(EINVAL, result(ioctl(self->region, MSHAREFS_GUARD, &flags)));
+	EXPECT_ERROR(ENOMEM, guard(self->region, 4 * PAGE, PAGE));
+	ELSEWHERE(EACCES, "guard.refuses_other_objects");
+	ELSEWHERE(EOPNOTSUPP, "guard.refuses_other_objects");
+	p = mmap(NULL, PAGE, RW, MAP_SHARED, self->object, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_ERROR(EBUSY, guard(self->region, 0, PAGE));
+	munmap(p, PAGE);
+	EXPECT_EQ(0, guard(self->region, 0, PAGE));
+}
+
 static void on_alarm(int sig)
 {
 }
@@ -483,6 +505,9 @@ static bool killed_waiting(int region, int call)
 		case 4:
 			bind_to_node_0(window(region, 1, RW), PAGE);
 			break;
+		case 5:
+			guard(region, 0, PAGE);
+			break;
 		}
 		_exit(0);
 	}
@@ -508,7 +533,7 @@ TEST_F(errors, killed)
 		SKIP(return, "no debugfs, or no CONFIG_MSHARE_DEBUG");
 	ASSERT_NE(MAP_FAILED, p);
 	memset(p, RET, 4 * PAGE);
-	for (int call = 0; call < 5; call++) {
+	for (int call = 0; call < (is_module() ? 5 : 6); call++) {
 		bool killed = false;
 
 		for (int i = 0; !killed && i < 5; i++) {

@@ -79,7 +79,6 @@ static int the_region;
 static unsigned int seed;
 static unsigned long step, operations_done;
 static bool verbose, quiet, failed;
-static bool no_guards;		/* the module has none */
 
 static unsigned int draw(unsigned int n)
 {
@@ -732,7 +731,7 @@ static void op_guard(void)
 	g.region_offset = cell_offset(from);
 	g.size = range_size(from, to);
 	err = call(MSHAREFS_GUARD, &g, sizeof(g));
-	if (err == -EOPNOTSUPP && no_guards)
+	if (err == -EOPNOTSUPP && is_module())	/* has none */
 		return;
 	if (err != expected)
 		wrong("guard: %d, expected %d", err, expected);
@@ -1248,8 +1247,6 @@ int main(int argc, char **argv)
 	unsigned long changes = 500, most = ULONG_MAX;
 	bool once = false, agree, found = true;
 	int option;
-
-	no_guards = !access("/sys/module/mshare/initstate", F_OK);
 
 	while ((option = getopt(argc, argv, "s:n:t:o:v")) != -1)
 		switch (option) {

@@ -18,13 +18,6 @@
 #define OLD	((char)0x5a)
 #define NEW	((char)0xa5)
 
-static int guard(int region, __u64 at, __u64 size)
-{
-	struct mshare_guard g = { .region_offset = at, .size = size };
-
-	return result(ioctl(region, MSHAREFS_GUARD, &g));
-}
-
 FIXTURE(guard)
 {
 	int region;
@@ -32,15 +25,9 @@ FIXTURE(guard)
 	char *p;
 };
 
-/* The module's mshare says so, see kernel/module/README.md. */
-static bool no_guards(void)
-{
-	return !access("/sys/module/mshare/initstate", F_OK);
-}
-
 FIXTURE_SETUP(guard)
 {
-	if (no_guards())
+	if (is_module())
 		SKIP(return, "the module has no guards");
 	ASSERT_EQ(0, map_object(OBJECT, RW, &self->region, &self->object,
 				&self->p));
@@ -898,7 +885,7 @@ TEST(waits_end_denied)
 		{ "punch", in_punch }, { "truncate", in_ftruncate },
 	};
 
-	if (no_guards())
+	if (is_module())
 		SKIP(return, "the module has no guards");
 	for (int i = 0; i < ARRAY_SIZE(ends); i++) {
 		bool deadline = ends[i] == end_by_nothing;

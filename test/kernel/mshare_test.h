@@ -49,6 +49,12 @@ static inline const char *mshare_dir(void)
 	return getenv("MSHARE_DIR") ?: "/sys/fs/mshare";
 }
 
+/* What its mshare lacks kernel/module/README.md says: guards, for one. */
+static inline bool is_module(void)
+{
+	return !access("/sys/module/mshare/initstate", F_OK);
+}
+
 /* How long one stress loop runs; a debug kernel is given fewer seconds. */
 static inline double stress_seconds(void)
 {
@@ -196,6 +202,13 @@ static inline int advise(int region, __u64 at, __u64 size, int advice)
 	};
 
 	return result(ioctl(region, MSHAREFS_ADVISE, &a));
+}
+
+static inline int guard(int region, __u64 at, __u64 size)
+{
+	struct mshare_guard g = { .region_offset = at, .size = size };
+
+	return result(ioctl(region, MSHAREFS_GUARD, &g));
 }
 
 static inline int fault_mode(int region, unsigned int mode, unsigned int flags,
