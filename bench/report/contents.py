@@ -369,30 +369,26 @@ def one_backend_table(results):
                   "second read", "n", "the whole idle server"), rows)
 
 
-def freeze_table(results):
+def _disturbed_table(results, workload, counted, times, heads):
+    """TPS and latencies while a session does something to the whole pool: how often, and what its calls took."""
     rows = []
-    for clients in sorted({row.clients for row in results.select(workload="freeze")}):
+    for clients in sorted({row.clients for row in results.select(workload=workload)}):
         for arm in arms.in_order(results.arms(), arms.SERVER):
-            cells = _Cells(results, arm, "freeze", clients)
+            cells = _Cells(results, arm, workload, clients)
             if cells.values("tps"):
-                rows.append((str(clients), arm, with_interval(cells.values("tps"), count), cells.one("freezes", count),
-                             cells.one("freeze_p50", micro), cells.tail("freeze"),
+                rows.append((str(clients), arm, with_interval(cells.values("tps"), count), cells.one(counted, count),
+                             *(cell for name in times for cell in (cells.one(f"{name}_p50", micro), cells.tail(name))),
                              cells.one("latency_p99", micro), cells.one("latency_max", micro), cells.one("client_errors", count)))
-    return Table(("clients", "arm", "TPS", "freezes a run", "freezing", "tail", "latency p99", "latency, longest",
-                  "client errors"), rows)
+    return Table(("clients", "arm", "TPS", *heads, "latency p99", "latency, longest", "client errors"), rows)
+
+
+def freeze_table(results):
+    return _disturbed_table(results, "freeze", "freezes", ("freeze",), ("freezes a run", "freezing", "tail"))
 
 
 def resize_table(results):
-    rows = []
-    for clients in sorted({row.clients for row in results.select(workload="resize")}):
-        for arm in arms.in_order(results.arms(), arms.SERVER):
-            cells = _Cells(results, arm, "resize", clients)
-            if cells.values("tps"):
-                rows.append((str(clients), arm, with_interval(cells.values("tps"), count), cells.one("shrinkings", count),
-                             cells.one("shrink_p50", micro), cells.tail("shrink"), cells.one("grow_p50", micro), cells.tail("grow"),
-                             cells.one("latency_p99", micro), cells.one("latency_max", micro), cells.one("client_errors", count)))
-    return Table(("clients", "arm", "TPS", "resizes a run", "giving half back", "tail", "taking it again", "tail", "latency p99",
-                  "latency, longest", "client errors"), rows)
+    return _disturbed_table(results, "resize", "shrinkings", ("shrink", "grow"),
+                            ("resizes a run", "giving half back", "tail", "taking it again", "tail"))
 
 
 def losses_blocks(results):

@@ -3,10 +3,9 @@
 
 from typing import NamedTuple, Optional
 
-from . import arms, flips, stats
+from . import arms, flips, raw, stats
 
 HOST = "this host"      # bench/run --host; anything else is a virtual machine
-SESSIONS = "cold-backend", "cold-lookup"
 
 
 def is_host(environment):
@@ -46,7 +45,7 @@ def closings(virtual, host):
 
 def sessions(virtual, host):
     """Of stock's: a new session that reads."""
-    for workload in SESSIONS:
+    for workload in raw.SESSIONS:
         yield from _points(workload, "stock", arms.SERVER, *(
             _measured((arm, results.repetitions(arm, workload, 1, "session_us")) for arm in results.arms())
             for results in (virtual, host)))
