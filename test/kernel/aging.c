@@ -3,7 +3,8 @@
  * What reclaim knows of use: pages that are touched again and again stay, while
  * others stream through the rest of an object that does not fit. By a window as
  * by a mapping, with the multi-generational LRU, which looks for references in
- * page tables of processes, and without.
+ * page tables of processes, and without. All pages are zero, as the kernel swaps such
+ * pages without I/O, so that a large object takes minutes.
  */
 #include "mshare_test.h"
 #include "mshare_mm.h"
@@ -99,10 +100,10 @@ static long gone(size_t hot, size_t size, bool by_window, bool in_use)
 		object = memfd(size);
 		p = mmap(NULL, size, RW, MAP_SHARED, object, 0);
 	}
-	memset(p, 1, hot);
+	memset(p, 0, hot);
 	for (int round = 0; round < 3; round++)
 		for (size_t at = hot; at + step <= size; at += step) {
-			memset(p + at, 1, step);
+			memset(p + at, 0, step);
 			if (round) {
 				out += pages_out(object, hot);
 				looked += hot / PAGE;
