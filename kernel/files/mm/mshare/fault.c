@@ -125,9 +125,9 @@ bool mshare_fault_starves(struct mshare_region *region,
  * UNMAP of a terabyte has the mmap_lock for seconds: who can be told to come
  * again is let go by a fatal signal, and who must not sleep does not.
  */
-static struct vm_area_struct *mshare_lock_host(struct mm_struct *host,
-					       unsigned long offset,
-					       unsigned int flags)
+struct vm_area_struct *mshare_lock_host(struct mm_struct *host,
+					unsigned long offset,
+					unsigned int flags)
 {
 	if (flags & FAULT_FLAG_VMA_LOCK)
 		return lock_vma_under_rcu(host, offset);
@@ -204,13 +204,55 @@ static void mshare_count_fault(struct mm_struct *mm, vm_fault_t ret)
  * result is VM_FAULT_COMPLETED. An error must be returned with the lock held,
  * so it becomes VM_FAULT_RETRY, and the second time, with both locks held to
  * the end, it is returned as what it is. The link keeps the region alive.
+ *
+ * Returns whether it was dropped, for mshare_fault_end().
  */
+bool mshare_fault_begin(struct mshare_link *link, struct vm_area_struct *vma,
+			unsigned int flags)
+{
+	bool release = fault_flag_allow_retry_first(flags) &&
+		       !(flags & FAULT_FLAG_RETRY_NOWAIT);
+
+	if (release) {
+		refcount_inc(&link->refs);
+		mshare_unlock_window(vma, flags);
+	}
+	return release;
+}
+
+/*
+ * What the process's fault returns when the host's, under locks that are held as
+ * that left them, has returned @ret
+ */
+vm_fault_t mshare_fault_end(struct mshare_link *link,
+			    struct vm_area_struct *vma,
+			    struct vm_area_struct *host_vma,
+			    unsigned int flags, vm_fault_t ret, bool release)
+{
+	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
+	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
+	    flags & FAULT_FLAG_RETRY_NOWAIT)
+		mshare_unlock_host(link->region->host, host_vma, flags);
+	else if (!release)
+		mshare_unlock_window(vma, flags);
+
+	if (release) {
+		mshare_link_put(link);
+		/* cgroup v1 without its OOM killer: told once for each fault */
+		if (ret & VM_FAULT_OOM)
+			mem_cgroup_oom_synchronize(true);
+		if (ret & VM_FAULT_ERROR)
+			return VM_FAULT_RETRY;
+		if (!(ret & VM_FAULT_RETRY))
+			ret |= VM_FAULT_COMPLETED;
+	}
+	return ret;
+}
+
 static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 				  unsigned long address, unsigned int flags,
 				  struct pt_regs *regs)
 {
-	bool release = fault_flag_allow_retry_first(flags) &&
-		       !(flags & FAULT_FLAG_RETRY_NOWAIT);
 	unsigned long offset = mshare_window_offset(vma, address);
 	struct mshare_link *link = vma->vm_private_data;
 	struct mshare_region *region = link->region;
@@ -220,6 +262,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 	struct mshare_wait *wait = NULL;
 	struct mem_cgroup *old;
 	vm_fault_t ret;
+	bool release;
 
 	percpu_counter_inc(&region->faults);
 	ret = mshare_window_attach(region, vma, address);
@@ -259,11 +302,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 		return ret;
 	}
 
-	if (release) {
-		refcount_inc(&link->refs);
-		mshare_unlock_window(vma, flags);
-	}
-
+	release = mshare_fault_begin(link, vma, flags);
 	old = set_active_memcg(guest ? NULL : region->memcg);
 	ret = guest ? mshare_guest_page(host_vma, offset) : 0;
 	if (!ret)
@@ -275,24 +314,7 @@ static vm_fault_t mshare_do_fault(struct vm_area_struct *vma,
 
 	/* While the window, if it is still locked, or the link keeps the region */
 	mshare_host_account(region);
-	/* RETRY and COMPLETED have dropped the host's lock, but with NOWAIT */
-	if (!(ret & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)) ||
-	    flags & FAULT_FLAG_RETRY_NOWAIT)
-		mshare_unlock_host(host, host_vma, flags);
-	else if (!release)
-		mshare_unlock_window(vma, flags);
-
-	if (release) {
-		mshare_link_put(link);
-		/* cgroup v1 without its OOM killer: told once for each fault */
-		if (ret & VM_FAULT_OOM)
-			mem_cgroup_oom_synchronize(true);
-		if (ret & VM_FAULT_ERROR)
-			return VM_FAULT_RETRY;
-		if (!(ret & VM_FAULT_RETRY))
-			ret |= VM_FAULT_COMPLETED;
-	}
-	return ret;
+	return mshare_fault_end(link, vma, host_vma, flags, ret, release);
 }
 
 /**

@@ -455,7 +455,16 @@ bool mshare_fault_fits(struct mshare_region *region,
 bool mshare_fault_starves(struct mshare_region *region,
 			  struct vm_area_struct *host_vma, unsigned long offset);
 bool mshare_out_of_memory(struct mshare_region *region);
+struct vm_area_struct *mshare_lock_host(struct mm_struct *host,
+					unsigned long offset,
+					unsigned int flags);
 void mshare_unlock_window(struct vm_area_struct *vma, unsigned int flags);
+bool mshare_fault_begin(struct mshare_link *link, struct vm_area_struct *vma,
+			unsigned int flags);
+vm_fault_t mshare_fault_end(struct mshare_link *link,
+			    struct vm_area_struct *vma,
+			    struct vm_area_struct *host_vma,
+			    unsigned int flags, vm_fault_t ret, bool release);
 
 /* advise.c */
 int mshare_populate(struct mshare_region *region, unsigned long start,
