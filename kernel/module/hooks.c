@@ -713,7 +713,7 @@ struct mshare_hook {
 /*
  * No hook stands for: 0001 (what it gives is in compat.h), 0002 (links.c and
  * hostmm.c), 0007, 0009 and 0016 (hostmm.c), 0011 (batch.c), 0013
- * and 0020 (documentation), 0021 (guard.c).
+ * and 0020 (documentation), 0021 (guard.c), 0022, 0023 and 0024 (shmem.c is not built).
  */
 #define HOOK(number, name, by, ...) {					\
 	.patch = number,						\

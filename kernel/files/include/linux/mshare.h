@@ -15,6 +15,7 @@ struct mmu_gather;
 struct page;
 struct pt_regs;
 struct seq_file;
+struct zap_details;
 
 #ifdef CONFIG_MSHARE
 
@@ -261,5 +262,75 @@ static inline bool mshare_gup_recheck(pud_t *pudp, pud_t pud)
 }
 
 #endif /* CONFIG_MSHARE */
+
+#ifdef CONFIG_MSHARE_SHMEM
+
+/* Ordinary mappings of shmem that share their tables: mm/mshare/shmem.c */
+vm_flags_t mshare_shmem_vm_flags(struct file *file, vm_flags_t vm_flags);
+unsigned long mshare_shmem_area(struct file *file, unsigned long address,
+				unsigned long len, unsigned long pgoff,
+				unsigned long flags);
+bool mshare_shmem_fault(struct vm_area_struct *vma, unsigned long address,
+			unsigned int flags, struct pt_regs *regs,
+			vm_fault_t *ret);
+bool mshare_shmem_zap(struct mmu_gather *tlb, struct vm_area_struct *vma,
+		      pud_t *pud, unsigned long address,
+		      struct zap_details *details);
+int mshare_shmem_advise(struct vm_area_struct *vma, unsigned long start,
+			unsigned long end, int behavior,
+			unsigned long *vm_flags);
+void mshare_unshare_mm(struct mm_struct *mm, bool forever);
+void __mshare_unshare(struct vm_area_struct *vma, unsigned long start,
+		      unsigned long end);
+void __mshare_shmem_close(struct vm_area_struct *vma);
+
+/* Let what changes the mapping in this range change no table of others. */
+static inline void mshare_unshare(struct vm_area_struct *vma,
+				  unsigned long start, unsigned long end)
+{
+	if (unlikely(vma->vm_flags & VM_SHARE_TABLES))
+		__mshare_unshare(vma, start, end);
+}
+
+/* The mapping is about to be cut at this address. */
+static inline void mshare_shmem_split(struct vm_area_struct *vma,
+				      unsigned long address)
+{
+	if (address & ~PUD_MASK)
+		mshare_unshare(vma, address, address + 1);
+}
+
+static inline void mshare_shmem_close(struct vm_area_struct *vma)
+{
+	if (unlikely(vma->vm_flags & VM_SHARE_TABLES))
+		__mshare_shmem_close(vma);
+}
+
+/* How many mms beside the pool's host have the table with this entry; 0: one has */
+static inline unsigned int mshare_table_sharers(pmd_t *pmd)
+{
+	return ptdesc_pmd_pts_count(virt_to_ptdesc(pmd));
+}
+
+/* Each of them counts for a page that by rmap only the host maps. */
+#define mshare_note_others(mss, pmd) \
+	((mss)->others = max(mshare_table_sharers(pmd), 1U) - 1)
+#define mshare_mapcount(mss, mapcount) ((mapcount) + (mss)->others)
+
+#else /* !CONFIG_MSHARE_SHMEM */
+
+#define mshare_shmem_vm_flags(file, vm_flags)			0
+#define mshare_shmem_area(file, address, len, pgoff, flags)	0
+#define mshare_shmem_fault(vma, address, flags, regs, ret)	false
+#define mshare_shmem_zap(tlb, vma, pud, address, details)	false
+#define mshare_unshare_mm(mm, forever)		do { } while (0)
+#define mshare_unshare(vma, start, end)		do { } while (0)
+#define mshare_shmem_split(vma, address)	do { } while (0)
+#define mshare_shmem_close(vma)			do { } while (0)
+#define mshare_table_sharers(pmd)		0
+#define mshare_note_others(mss, pmd)		do { } while (0)
+#define mshare_mapcount(mss, mapcount)	(mapcount)
+
+#endif /* CONFIG_MSHARE_SHMEM */
 
 #endif /* _LINUX_MSHARE_H */

@@ -580,7 +580,8 @@ static bool mshare_gate_too_late(struct mshare_gate *gate)
 	i_mmap_lock_read(mapping);
 	outside = atomic_read(&mapping->i_mmap_writable);
 	vma_interval_tree_foreach(vma, &mapping->i_mmap, 0, ULONG_MAX)
-		if (mm_is_mshare_host(vma->vm_mm) && vma_is_shared_maywrite(vma))
+		if (mm_is_mshare_host(vma->vm_mm) &&
+		    vma_is_shared_maywrite(vma) && !mshare_is_pool(vma))
 			outside--;
 	i_mmap_unlock_read(mapping);
 	return outside > 0;
@@ -632,7 +633,7 @@ static struct mm_struct *mshare_gate_next_host(struct mshare_gate *gate)
 	i_mmap_lock_read(mapping);
 	vma_interval_tree_foreach(vma, &mapping->i_mmap, 0, ULONG_MAX) {
 		if (vma->vm_mm == mshare_gate_host(gate) ||
-		    !vma_is_shared_maywrite(vma) ||
+		    !vma_is_shared_maywrite(vma) || mshare_is_pool(vma) ||
 		    vma->vm_ops == &shmem_gated_vm_ops ||
 		    !mmget_not_zero(vma->vm_mm))
 			continue;

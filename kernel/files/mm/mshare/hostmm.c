@@ -39,11 +39,19 @@ struct mshare_region *mshare_host_region(const struct mm_struct *host)
 	return READ_ONCE(host->mshare_region);
 }
 
+/*
+ * A fault in a pool is charged to the process whose it is. Else, and that is for
+ * reclaim, which asks whose references count, a pool is its first sharer's.
+ */
 struct mem_cgroup *mshare_host_mem_cgroup(const struct mm_struct *mm)
 {
 	struct mshare_region *region = mshare_host_region(mm);
 
-	return region ? region->memcg : NULL;
+	if (!region)
+		return NULL;
+	if (region->inode && current->active_memcg)
+		return current->active_memcg;
+	return region->memcg;
 }
 
 /* munmap() of the host, whose mmap_lock is held for writing. */

@@ -167,6 +167,7 @@ struct mshare_events {
  * @rcu: frees it: who asks a host mm for its region may be late
  * @fs: the mount
  * @ino: the file's inode number
+ * @inode: of a pool, the object's: see shmem.c; NULL of what is a file
  * @lock: serialises all that changes contents or protection
  * @host: the host mm; its addresses are offsets in the region. NULL before
  *	the size is set
@@ -207,6 +208,7 @@ struct mshare_region {
 	struct rcu_head rcu;
 	struct mshare_fs *fs;
 	unsigned long ino;
+	struct inode *inode;
 	struct mutex lock;		/* contents and protection */
 	struct mm_struct *host;
 	struct mem_cgroup *memcg;
@@ -250,6 +252,8 @@ struct mshare_region {
  * @region: the region, of which it holds a reference
  * @mm: the mm; valid while the link is in region->sharers
  * @windows: VMAs; under the mm's mmap_lock, as mshare_link_drop() says
+ * @chunks: of a pool: what is attached, under the mm's page_table_lock; only with
+ *	region->lock too it becomes more
  * @in_mm: the mm's links, likewise: see links.c
  * @nr: its place in region->sharers, under region->links_lock
  * @waiting: its threads' accesses that wait; under region->wait_lock
@@ -261,6 +265,7 @@ struct mshare_link {
 	struct mshare_region *region;
 	struct mm_struct *mm;
 	unsigned int windows;
+	unsigned int chunks;
 	struct hlist_node in_mm;
 	unsigned long nr;
 	struct list_head waiting;
@@ -494,6 +499,30 @@ void mshare_set_host_prot(struct mshare_region *region, struct mmu_gather *tlb,
 void mshare_chunk_refresh(struct mshare_region *region, unsigned long offset);
 void mshare_merge(struct mshare_region *region, unsigned long start,
 		  unsigned long end);
+
+/* shmem.c */
+#ifdef CONFIG_MSHARE_SHMEM
+void mshare_pool_gone(struct mshare_region *pool);
+bool mshare_is_pool(const struct vm_area_struct *vma);
+int mshare_madvise_unshare(struct mm_struct *mm, unsigned long start,
+			   unsigned long end, int behavior);
+#else
+static inline void mshare_pool_gone(struct mshare_region *pool)
+{
+}
+
+static inline bool mshare_is_pool(const struct vm_area_struct *vma)
+{
+	return false;
+}
+
+static inline int mshare_madvise_unshare(struct mm_struct *mm,
+					 unsigned long start,
+					 unsigned long end, int behavior)
+{
+	return 0;
+}
+#endif
 
 /* policy.c */
 struct mempolicy *mshare_window_get_policy(struct vm_area_struct *window,

@@ -109,6 +109,7 @@ void mshare_region_put(struct mshare_region *region)
 
 	if (!refcount_dec_and_test(&region->refs))
 		return;
+	mshare_pool_gone(region);
 	if (host)
 		mshare_host_exit(region);
 	mshare_region_free(region);

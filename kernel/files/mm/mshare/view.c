@@ -598,10 +598,13 @@ int mshare_madvise(struct mm_struct *mm, unsigned long start,
 {
 	struct vma_iterator vmi;
 	struct vm_area_struct *vma;
-	int err = 0;
+	int err;
 
 	if (!mm_has_mshare(mm))
 		return 0;
+	err = mshare_madvise_unshare(mm, start, end, behavior);
+	if (err)
+		return err;
 	switch (behavior) {
 	case MADV_DONTFORK:
 	case MADV_DOFORK:
