@@ -377,6 +377,20 @@ TEST_F(kinds, goes_with_the_last_mapping)
 	EXPECT_TRUE(UNTIL(meminfo_kb("PageTables") <= tables - 32 * 4));
 }
 
+/* The same when it has tables of its own for good. */
+TEST_F(kinds, goes_unshared)
+{
+	long shmem = meminfo_kb("Shmem");
+
+	close(self->fd);
+	self->fd = -1;
+	for (int i = 0; i < 32; i++)
+		memset(spot(self->p, i), 1, MIB);
+	ASSERT_EQ(0, madvise(self->p, SIZE, MADV_UNSHARE_TABLES));
+	ASSERT_EQ(0, munmap(self->p, SIZE));
+	EXPECT_TRUE(UNTIL(meminfo_kb("Shmem") < shmem + 1024));
+}
+
 FIXTURE(shmem)
 {
 	int fd;

@@ -648,6 +648,8 @@ int mshare_shmem_advise(struct vm_area_struct *vma, unsigned long start,
 		return -EINVAL;
 	if (behavior == MADV_UNSHARE_TABLES) {
 		mshare_unshare(vma, start, end);
+		/* whose flag nobody will see when it is unmapped */
+		mshare_shmem_close(vma);
 		*vm_flags &= ~VM_SHARE_TABLES;
 	} else if (!mm_has_notifiers(vma->vm_mm)) {
 		mshare_forget_tables(vma, start, end);
