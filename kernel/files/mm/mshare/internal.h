@@ -379,6 +379,9 @@ int mshare_window_map(struct file *file, struct vm_area_struct *vma);
 vm_fault_t mshare_window_attach(struct mshare_region *region,
 				struct vm_area_struct *vma,
 				unsigned long address);
+struct mshare_link *mshare_link_alloc(struct mshare_region *region,
+				      struct mm_struct *mm, gfp_t gfp);
+void mshare_link_leave(struct mshare_link *link);
 void mshare_link_put(struct mshare_link *link);
 
 static inline unsigned long mshare_window_offset(struct vm_area_struct *vma,

@@ -239,27 +239,6 @@ static struct mshare_link *mshare_pool_link_get(struct vm_area_struct *vma)
 	return link;
 }
 
-/* That of an mm which has none yet, with a reference. pool->lock is held. */
-static struct mshare_link *mshare_pool_link_alloc(struct mshare_region *pool,
-						  struct mm_struct *mm)
-{
-	struct mshare_link *link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
-
-	if (!link)
-		return NULL;
-	refcount_set(&link->refs, 2);
-	link->region = pool;
-	link->mm = mm;
-	INIT_LIST_HEAD(&link->waiting);
-	if (mshare_sharer_add(link, GFP_KERNEL_ACCOUNT)) {
-		kfree(link);
-		return NULL;
-	}
-	refcount_inc(&pool->refs);
-	mshare_link_add(link);
-	return link;
-}
-
 /*
  * Let no CPU keep what it holds of the mm's tables, nor walk them by the old entry.
  * All of it: by strides of an entry cleared only one page of each would be flushed.
@@ -270,10 +249,11 @@ static void mshare_flush_sharer(struct mm_struct *mm)
 }
 
 /*
- * Take a link out of its mm if nothing is attached any more. Another thread may
- * have cleared the last entry and be about to flush.
+ * A mapping goes that may have shared, or will no more: take the link out of its mm
+ * if nothing is attached. Another thread may have cleared the last entry and be
+ * about to flush.
  */
-static void mshare_pool_leave(struct vm_area_struct *vma)
+void __mshare_shmem_close(struct vm_area_struct *vma)
 {
 	struct mshare_link *link = mshare_pool_link_get(vma);
 	bool last;
@@ -284,10 +264,7 @@ static void mshare_pool_leave(struct vm_area_struct *vma)
 	last = !READ_ONCE(link->chunks) && !hlist_unhashed(&link->in_mm);
 	if (last) {
 		mshare_flush_sharer(link->mm);
-		if (atomic_read(&link->mm->mm_users) > 1)
-			tlb_remove_table_sync_one();
-		mshare_link_del(link);
-		mshare_sharer_del(link);
+		mshare_link_leave(link);
 	}
 	mutex_unlock(&link->region->lock);
 	if (last)
@@ -317,7 +294,7 @@ static pud_t *mshare_pud_at(struct mm_struct *mm, unsigned long address)
 static bool mshare_chunk_fits(struct vm_area_struct *vma, unsigned long address)
 {
 	unsigned long start = address & PUD_MASK;
-	unsigned long offset;
+	unsigned long offset = mshare_window_offset(vma, start);
 
 	if (start < vma->vm_start || vma->vm_end - start < PUD_SIZE ||
 	    !(vma->vm_flags & VM_READ) ||
@@ -326,7 +303,6 @@ static bool mshare_chunk_fits(struct vm_area_struct *vma, unsigned long address)
 	if (IS_ENABLED(CONFIG_MEM_SOFT_DIRTY) &&
 	    !(vma->vm_flags & VM_SOFTDIRTY))
 		return false;
-	offset = (u64)linear_page_index(vma, start) << PAGE_SHIFT;
 	return !(offset & ~PUD_MASK) && offset < MSHARE_POOL_SIZE;
 }
 
@@ -354,8 +330,7 @@ static pud_t *mshare_pool_pud(struct mshare_region *pool, unsigned long offset)
 static void mshare_attach(struct vm_area_struct *vma, unsigned long address,
 			  pud_t *pud)
 {
-	unsigned long offset = (u64)linear_page_index(vma, address & PUD_MASK)
-			       << PAGE_SHIFT;
+	unsigned long offset = mshare_window_offset(vma, address & PUD_MASK);
 	struct mm_struct *mm = vma->vm_mm;
 	struct mshare_region *pool = mshare_pool_get(vma->vm_file);
 	bool write = vma->vm_flags & VM_WRITE;
@@ -366,7 +341,12 @@ static void mshare_attach(struct vm_area_struct *vma, unsigned long address,
 		return;
 	mutex_lock(&pool->lock);
 	shared = mshare_pool_pud(pool, offset);
-	link = mshare_pool_link_get(vma) ?: mshare_pool_link_alloc(pool, mm);
+	link = mshare_pool_link_get(vma);
+	if (!link) {
+		link = mshare_link_alloc(pool, mm, GFP_KERNEL_ACCOUNT);
+		if (link)
+			refcount_inc(&link->refs);
+	}
 	if (shared && link) {
 		spin_lock(&mm->page_table_lock);
 		if (pud_none(*pud)) {
@@ -437,7 +417,7 @@ bool mshare_shmem_fault(struct vm_area_struct *vma, unsigned long address,
 	struct vm_area_struct *host_vma;
 	struct mem_cgroup *memcg, *old;
 	struct mshare_link *link;
-	unsigned long offset;
+	unsigned long offset = mshare_window_offset(vma, address);
 	bool release;
 	int shared;
 
@@ -453,7 +433,6 @@ bool mshare_shmem_fault(struct vm_area_struct *vma, unsigned long address,
 	spin_unlock(&mm->page_table_lock);
 	/* It stays while the chunk is attached, and that while the VMA is locked */
 	host = link->region->host;
-	offset = ((u64)vma->vm_pgoff << PAGE_SHIFT) + address - vma->vm_start;
 	*ret = VM_FAULT_RETRY;
 	host_vma = mshare_lock_host(host, offset, flags);
 	if (IS_ERR_OR_NULL(host_vma)) {
@@ -544,15 +523,9 @@ void mshare_unshare_mm(struct mm_struct *mm, bool forever)
 		__mshare_unshare(vma, vma->vm_start, vma->vm_end);
 		if (forever) {
 			vm_flags_clear(vma, VM_SHARE_TABLES);
-			mshare_pool_leave(vma);
+			__mshare_shmem_close(vma);
 		}
 	}
-}
-
-/* A mapping goes that may have shared: its entries are clear and flushed. */
-void __mshare_shmem_close(struct vm_area_struct *vma)
-{
-	mshare_pool_leave(vma);
 }
 
 /* As if they had always been there. What fails is for who needs them. */

@@ -174,9 +174,45 @@ void mshare_link_put(struct mshare_link *link)
 }
 
 /*
- * Count a window of @mm, whose mmap_lock is held for writing. The link is in
- * region->sharers before an entry is set: from then on flushes include the mm.
+ * A link of @mm, which has none to @region. It is in region->sharers before an
+ * entry is set: from then on flushes include the mm. NULL: no memory.
  */
+struct mshare_link *mshare_link_alloc(struct mshare_region *region,
+				      struct mm_struct *mm, gfp_t gfp)
+{
+	struct mshare_link *link = kzalloc(sizeof(*link), gfp);
+
+	if (!link)
+		return NULL;
+	refcount_set(&link->refs, 1);
+	link->region = region;
+	link->mm = mm;
+	INIT_LIST_HEAD(&link->waiting);
+	if (mshare_sharer_add(link, gfp)) {
+		kfree(link);
+		return NULL;
+	}
+	refcount_inc(&region->refs);
+	mshare_link_add(link);
+	return link;
+}
+
+/*
+ * The mm has no entry any more that leads to the region; the caller puts the link.
+ *
+ * A paravirtual flush does not wait for a preempted vCPU. GUP-fast of another
+ * thread, with interrupts off, may have walked such an entry, and has yet to ask
+ * whether there is a window.
+ */
+void mshare_link_leave(struct mshare_link *link)
+{
+	if (atomic_read(&link->mm->mm_users) > 1)
+		tlb_remove_table_sync_one();
+	mshare_link_del(link);
+	mshare_sharer_del(link);
+}
+
+/* Count a window of @mm, whose mmap_lock is held for writing. */
 static struct mshare_link *mshare_link_get(struct mshare_region *region,
 					   struct mm_struct *mm, gfp_t gfp)
 {
@@ -190,25 +226,12 @@ static struct mshare_link *mshare_link_get(struct mshare_region *region,
 		return link;
 	}
 
-	link = kzalloc(sizeof(*link), gfp);
-	if (!link)
-		goto err_windows;
-	refcount_set(&link->refs, 1);
-	link->region = region;
-	link->mm = mm;
-	link->windows = 1;
-	INIT_LIST_HEAD(&link->waiting);
-	if (mshare_sharer_add(link, gfp))
-		goto err_free;
-	refcount_inc(&region->refs);
-	mshare_link_add(link);
+	link = mshare_link_alloc(region, mm, gfp);
+	if (link)
+		link->windows = 1;
+	else
+		atomic64_dec(&region->windows);
 	return link;
-
-err_free:
-	kfree(link);
-err_windows:
-	atomic64_dec(&region->windows);
-	return NULL;
 }
 
 /*
@@ -223,16 +246,7 @@ static void mshare_link_drop(struct mshare_link *link)
 	atomic64_dec(&region->windows);
 	if (--link->windows)
 		return;
-	/*
-	 * A paravirtual flush does not wait for a preempted vCPU. GUP-fast of
-	 * another thread, with interrupts off, may have walked the window, and
-	 * has yet to ask whether there is one.
-	 */
-	if (atomic_read(&link->mm->mm_users) > 1)
-		tlb_remove_table_sync_one();
-	mshare_link_del(link);
-
-	mshare_sharer_del(link);
+	mshare_link_leave(link);
 	mshare_link_put(link);
 }
 
