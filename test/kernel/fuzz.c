@@ -764,12 +764,7 @@ static int store_word(char *p, unsigned int word)
 
 	if (denied)
 		return denied;
-	denied = sigsetjmp(touch_env, 1);
-	if (!denied) {
-		touch_addr = p;
-		*(volatile unsigned int *)p = word;
-	}
-	touch_addr = NULL;
+	denied = touch_store((unsigned int *)p, word);
 	return denied == SEGV_ACCERR ? -EPERM : denied;
 }
 

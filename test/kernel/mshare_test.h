@@ -312,6 +312,19 @@ static inline int touch(void *addr, int access)
 	return denied;
 }
 
+/* Stores a value where touch() has been; returns as that does. */
+#define touch_store(p, value) ({					\
+	typeof(p) at_ = (p);						\
+	int denied_ = sigsetjmp(touch_env, 1);				\
+									\
+	if (!denied_) {							\
+		touch_addr = at_;					\
+		*(volatile typeof(*at_) *)at_ = (value);		\
+	}								\
+	touch_addr = NULL;						\
+	denied_;							\
+})
+
 /* The rights that an address has: PROT_* bits, or -1 if it is not mapped. */
 static inline int rights(void *addr)
 {

@@ -116,17 +116,7 @@ static int may(char *p)
 
 static int store(char *p, long value)
 {
-	int denied = touch(p, PROT_READ);
-
-	if (denied)
-		return denied;
-	denied = sigsetjmp(touch_env, 1);
-	if (!denied) {
-		touch_addr = p;
-		*(volatile long *)p = value;
-	}
-	touch_addr = NULL;
-	return denied;
+	return touch(p, PROT_READ) ?: touch_store((long *)p, value);
 }
 
 /* A process that was there before, and is asked what it sees */
@@ -220,6 +210,18 @@ static void stop_peer(struct peer *peer)
 static char *map(int fd, int prot)
 {
 	return mmap(NULL, SIZE, prot, MAP_SHARED | MAP_NORESERVE, fd, 0);
+}
+
+/* A new memfd, the first chunk of which is filled */
+static char *map_filled(int *fd)
+{
+	char *p;
+
+	*fd = memfd(SIZE);
+	p = map(*fd, RW);
+	if (p != MAP_FAILED)
+		fill(p);
+	return p;
 }
 
 /*
@@ -403,10 +405,8 @@ FIXTURE_SETUP(shmem)
 	if (!shmem_can_share())
 		SKIP(return, "a kernel whose ordinary mappings do not share");
 	ASSERT_EQ(0, shmem_mode("always"));
-	self->fd = memfd(SIZE);
-	self->p = map(self->fd, RW);
+	self->p = map_filled(&self->fd);
 	ASSERT_NE(MAP_FAILED, self->p);
-	fill(self->p);
 	self->peer = start_peer();
 	ASSERT_LT(0, self->peer.pid);
 	EXPECT_SHARED(ask(&self->peer, COST, self->p, 0).cost);
@@ -1406,10 +1406,8 @@ FIXTURE_SETUP(own)
 	if (!shmem_can_share())
 		SKIP(return, "a kernel whose ordinary mappings do not share");
 	ASSERT_EQ(0, shmem_mode("always"));
-	self->fd = memfd(SIZE);
-	self->p = map(self->fd, RW);
+	self->p = map_filled(&self->fd);
 	ASSERT_NE(MAP_FAILED, self->p);
-	fill(self->p);
 	fill(self->p + CHUNK);
 	self->peer = start_peer();
 	EXPECT_SHARED(ask(&self->peer, COST, self->p, 0).cost);
@@ -1946,10 +1944,8 @@ FIXTURE_SETUP(spinning)
 	if (nr_cpus() < 2)
 		SKIP(return, "one CPU");
 	ASSERT_EQ(0, shmem_mode("always"));
-	self->fd = memfd(SIZE);
-	self->p = map(self->fd, RW);
+	self->p = map_filled(&self->fd);
 	ASSERT_NE(MAP_FAILED, self->p);
-	fill(self->p);
 	self->spare = memfd(SIZE);
 	self->spin = shared_page(PAGE);
 	self->pid = fork_on(nr_cpus() - 1);
@@ -2106,10 +2102,8 @@ FIXTURE_SETUP(stress)
 	if (!shmem_can_share())
 		SKIP(return, "a kernel whose ordinary mappings do not share");
 	ASSERT_EQ(0, shmem_mode("always"));
-	self->fd = memfd(SIZE);
-	self->p = map(self->fd, RW);
+	self->p = map_filled(&self->fd);
 	ASSERT_NE(MAP_FAILED, self->p);
-	fill(self->p);
 	fill(self->p + CHUNK);
 }
 
